@@ -1,0 +1,62 @@
+# make demo and make test set everything up by themselves, in .venv; see make help.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint types layers unit format bench hooks clean setup
+
+# nothing of another active environment reaches ours
+unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
+ifeq ($(strip $(HOME)),)
+export HOME := $(shell getent passwd "$$(id -u)" | cut -d: -f6)
+endif
+
+RUN := .venv/bin
+WORKERS ?= 2
+PYTEST_ARGS ?=
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo:  ## set up, then run Helsinki for a day: summary, results folder, picture and report
+	@.ci/setup core
+	@$(RUN)/twin run
+
+test:  ## set up, then lint, types, layers and all tests
+	@.ci/setup test
+	@$(MAKE) --no-print-directory lint types layers unit
+
+setup:  ## only the set-up, for development
+	@.ci/setup dev
+
+lint:  ## ruff
+	@.ci/setup test
+	$(RUN)/ruff check .
+
+types:  ## mypy, strict outside kernels
+	@.ci/setup test
+	$(RUN)/mypy
+
+layers:  ## viz -> runs -> twin -> maps
+	@.ci/setup test
+	$(RUN)/lint-imports --no-logo
+
+unit:  ## pytest; PYTEST_ARGS="-k charging -x" chooses, WORKERS=0 runs in one process
+	@.ci/setup test
+	$(RUN)/pytest -q -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+format:  ## ruff format and the fixes that are safe
+	@.ci/setup test
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+bench:  ## import time, link traversals per second, simulated seconds per second
+	@.ci/setup core
+	@$(RUN)/python -m tests.bench.run
+
+hooks:  ## run the checks before every commit
+	@.ci/setup dev
+	$(RUN)/pre-commit install
+
+clean:  ## remove the environment and every cache; results stay
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	find maps runs tests twin viz -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,143 @@
+"""A results folder, read: summary, manifest, scenario and tables of one run."""
+
+from __future__ import annotations
+
+import html
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from runs.scenario import Scenario
+
+PROGRAM = "fleet-twin"
+FORMAT = 1
+
+
+class ResultsError(ValueError):
+    """A results folder cannot be used; the message is one line for the user."""
+
+
+class RunResult:
+    """One run's results folder; files are read when asked for.
+
+    Parameters
+    ----------
+    path : Path or str
+        The folder.
+
+    Raises
+    ------
+    ResultsError
+        When it is missing, not one of ours, unfinished, damaged or of another format.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise ResultsError(f"{path}: no such folder; give a results folder, as twin run prints in its last line")
+        self.manifest: dict[str, Any] = _json(self.path / "manifest.json", "not a results folder")
+        if self.manifest.get("program") != PROGRAM:
+            raise ResultsError(f"{path}: not a results folder of {PROGRAM}")
+        if self.manifest.get("format") != FORMAT:
+            raise ResultsError(
+                f"{path}: results format {self.manifest.get('format')!r}, this version reads {FORMAT}; run it again"
+            )
+        if self.status == "running":
+            raise ResultsError(f"{path}: the run has not ended")
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunResult:
+        """Open a results folder (same as the constructor)."""
+        return cls(path)
+
+    @property
+    def status(self) -> str:
+        """One of running, done, degraded, stopped, failed."""
+        return str(self.manifest.get("status", ""))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Content of `summary.json`."""
+        return _json(self.path / "summary.json", f"the run {self.status} before there was a summary")
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """The resolved scenario."""
+        from runs.scenario import Scenario
+
+        return Scenario.load(self.path / "scenario.toml")
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the tables that `table` reads."""
+        return sorted(p.stem for p in self.path.glob("*.parquet"))
+
+    def table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """One table as `pyarrow.Table`; `.to_pandas()` makes a data frame.
+
+        Page checksums are verified: a damaged file is refused, never read as other data.
+
+        Raises
+        ------
+        ResultsError
+            When there is no such table or it is damaged.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.path / f"{name}.parquet"
+        if name not in self.tables:
+            raise ResultsError(f"{self.path}: no table {name!r}; it has {', '.join(self.tables)}")
+        try:
+            return pq.read_table(path, columns=columns, page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise ResultsError(f"{path}: damaged or not Parquet ({' '.join(str(error).split())})") from None
+
+    def verify(self) -> list[str]:
+        """Names of files whose bytes are not those of the manifest; empty when all is well."""
+        from runs.folder import file_sha256
+
+        wrong = []
+        for name, about in self.manifest.get("files", {}).items():
+            path = self.path / name
+            if not path.is_file() or file_sha256(path) != about["sha256"]:
+                wrong.append(name)
+        return wrong
+
+    def __repr__(self) -> str:
+        fleet = self.summary.get("fleet", {}) if (self.path / "summary.json").is_file() else {}
+        return f"RunResult({str(self.path)!r}, {self.status}, {fleet.get('cars', '?')} cars, {fleet.get('trips', '?')} trips)"
+
+    def _repr_html_(self) -> str:
+        from runs.estimates import Estimate
+
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(str(Estimate(**value)))}</td></tr>"
+            for label, value in self.summary.get("estimates", {}).items()
+        )
+        return f"<b>{html.escape(self.path.name)}</b> ({html.escape(self.status)})<table>{rows}</table>"
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds results of this program, of any status and format."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("program") == PROGRAM
+
+
+def _json(path: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(f"{path.parent}: no {path.name}: {otherwise}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ResultsError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path}: holds no JSON object")
+    return content

@@ -1,0 +1,468 @@
+"""What to run: one frozen, hashable description, read from a TOML file or built in Python.
+
+A scenario file has a few top keys (name, map, seed, start, until) and one table per
+room of the world; the tables are the classes of `twin.settings`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from twin.settings import (
+    AutonomySettings,
+    ChargingSettings,
+    ClimateSettings,
+    CloudSettings,
+    DemandSettings,
+    FleetSettings,
+    GridSettings,
+    OtaSettings,
+    TrafficSettings,
+)
+
+if TYPE_CHECKING:
+    from maps.network import CityMap
+    from twin.model import Twin
+
+LARGEST_FILE_B = 1_000_000
+LONGEST_S = 366 * 86_400
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?\s*[dhms]\s*)+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([dhms])")
+
+
+class ScenarioError(ValueError):
+    """A scenario cannot be used; the message is one line naming file, key and what is valid."""
+
+
+class Scenario(BaseModel):
+    """A frozen description of one run.
+
+    Two scenarios that say the same are equal, hash the same and share `hash8`.
+
+    Examples
+    --------
+    >>> base = Scenario(map="helsinki")
+    >>> late = base.but(charging__policy="timer", seed=2)
+    >>> late.charging.policy, late.seed, base.seed
+    ('timer', 2, 1)
+    >>> base.hash8 == base.but(seed=9).hash8, base.hash8 == late.hash8
+    (True, False)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    name: str = Field("unnamed", pattern=r"^\w[\w.-]*$", max_length=48, description="begins the results folder's name")
+    map: str = Field(min_length=1, description="recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .graphml, .map.npz)")
+    seed: int = Field(1, ge=0, le=2**63 - 1, description="of all random draws")
+    start: datetime = Field(datetime(2022, 10, 12), description="local civil time of the first second")
+    until: str = Field("24h", description="how long: 24h, 90m, 1d, 1h30m, or seconds")
+    fleet: FleetSettings = FleetSettings()
+    demand: DemandSettings = DemandSettings()
+    traffic: TrafficSettings = TrafficSettings()
+    climate: ClimateSettings = ClimateSettings()
+    charging: ChargingSettings = ChargingSettings()
+    grid: GridSettings = GridSettings()
+    autonomy: AutonomySettings = AutonomySettings()
+    cloud: CloudSettings = CloudSettings()
+    ota: OtaSettings = OtaSettings()
+
+    @field_validator("start")
+    @classmethod
+    def _local(cls, start: datetime) -> datetime:
+        if start.tzinfo is not None:
+            raise ValueError("is a local time of the city: leave the zone out")
+        if start.microsecond:
+            raise ValueError("must be a whole second")
+        return start
+
+    @field_validator("until")
+    @classmethod
+    def _duration(cls, until: str) -> str:
+        return _spell(_seconds(until))
+
+    @property
+    def until_s(self) -> int:
+        """Length of the run, s."""
+        return _seconds(self.until)
+
+    @cached_property
+    def _canonical(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    def __hash__(self) -> int:
+        return hash(self._canonical)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Scenario) and self._canonical == other._canonical
+
+    @property
+    def sha256(self) -> str:
+        """Hash over everything but name and seed: replications share it."""
+        said = {k: v for k, v in json.loads(self._canonical).items() if k not in {"name", "seed"}}
+        return hashlib.sha256(json.dumps(said, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+    @property
+    def hash8(self) -> str:
+        """First eight digits of `sha256`."""
+        return self.sha256[:8]
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the results folder: `<name>-<hash8>-s<seed>`."""
+        return f"{self.name}-{self.hash8}-s{self.seed}"
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Self:
+        """Read a built-in scenario by name, or a TOML file.
+
+        Files named in it (`map`, `fleet.models`) are looked for beside the scenario file first.
+
+        Raises
+        ------
+        ScenarioError
+            One line: file, key, what is wrong, what is valid.
+        """
+        path, text = _find(name_or_path)
+        place = str(name_or_path)
+        raw = _parse(text, place)
+        raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
+        if "map" in raw:
+            raw["map"] = _beside(path, raw["map"])
+        if isinstance(fleet := raw.get("fleet"), dict) and "models" in fleet:
+            fleet["models"] = _beside(path, fleet["models"])
+        return cls.check(raw, place=place)
+
+    @classmethod
+    def check(cls, raw: Mapping[str, Any], *, place: str = "", flags: Mapping[str, str] | None = None) -> Self:
+        """Validate nested plain values strictly (no "5" for 5, no true for 1, nothing infinite).
+
+        Parameters
+        ----------
+        raw : mapping
+            As in a scenario file: top keys and one mapping per room.
+        place : str
+            Begins the error line: the file or option that brought the values.
+        flags : mapping of str to str
+            Key path to the command-line option that set it, for the error line.
+
+        Raises
+        ------
+        ScenarioError
+        """
+        lead = f"{place}: " if place else ""
+        try:
+            plain = _plain(raw, "")
+            if isinstance(plain.get("until"), int | float) and not isinstance(plain["until"], bool):
+                plain["until"] = f"{plain['until']}s"
+            return cls.model_validate_json(json.dumps(plain, allow_nan=False), strict=True)
+        except ValidationError as error:
+            first = _deepest(error)
+            path = ".".join(str(part) for part in first["loc"])
+            option = (flags or {}).get(path)
+            more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+            raise ScenarioError(f"{lead}{option or path}: {_explain(first)}{more}") from None
+        except _NotPlainError as error:
+            path, _, what = str(error).partition(": ")
+            raise ScenarioError(f"{lead}{(flags or {}).get(path, path)}: {what}") from None
+
+    def but(self, **changes: Any) -> Self:
+        """Copy with changes; `room__key=value` reaches into a room.
+
+        Raises
+        ------
+        ScenarioError
+        """
+        return self.changed({key.replace("__", "."): value for key, value in changes.items()})
+
+    def set(self, *assignments: str) -> Self:
+        """Copy with changes spelled as on the command line: `charging.policy=timer`, `climate.ambient_c=-7`.
+
+        The value is read as TOML; what TOML does not know is taken as text.
+
+        Raises
+        ------
+        ScenarioError
+        """
+        changes: dict[str, Any] = {}
+        for text in assignments:
+            key, equals, value = text.partition("=")
+            if not equals or not key.strip():
+                raise ScenarioError(f"--set {text!r}: must be key=value, such as charging.policy=timer")
+            changes[key.strip()] = _value(value.strip())
+        return self.changed(changes, place="--set")
+
+    def changed(
+        self, changes: Mapping[str, Any], *, place: str = "", flags: Mapping[str, str] | None = None
+    ) -> Self:
+        """Copy with `changes`, a mapping from key path (`charging.policy`) to value.
+
+        Raises
+        ------
+        ScenarioError
+        """
+        raw = self.model_dump(mode="json")
+        for path, value in changes.items():
+            *rooms, key = path.split(".")
+            target = raw
+            for room in rooms:
+                inner = target.setdefault(room, {})
+                if not isinstance(inner, dict):
+                    raise ScenarioError(f"{place + ': ' if place else ''}{path}: {room} is not a table of the scenario")
+                target = inner
+            target[key] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        return type(self).check(raw, place=place, flags=flags)
+
+    def to_toml(self) -> str:
+        """Resolved scenario as TOML: every key with its value and meaning; reads back equal.
+
+        Keys without a value (filled by market and year) stay as comments, since TOML has no null.
+        """
+        lines: list[str] = []
+        tables: list[tuple[str, BaseModel]] = []
+        for key, field in type(self).model_fields.items():
+            value = getattr(self, key)
+            if isinstance(value, BaseModel):
+                tables.append((key, value))
+            else:
+                lines.append(_line(key, value, field.description))
+        for key, table in tables:
+            lines += ["", f"[{key}]"]
+            lines += [_line(k, getattr(table, k), f.description) for k, f in type(table).model_fields.items()]
+        return "\n".join(lines) + "\n"
+
+    def build(self) -> Twin:
+        """Build map, fleet and world: a `mesa.Model` ready to step."""
+        return self.build_on(self.city())
+
+    def city(self, *, say: Callable[[str], None] | None = None) -> CityMap:
+        """Build or load the map; `say` is told each step."""
+        from maps.build import build_map
+
+        return build_map(self.map, progress=say)
+
+    def build_on(self, city: CityMap) -> Twin:
+        """Build the world on a map that is at hand already."""
+        from twin.model import Twin
+
+        rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
+        return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s)
+
+
+def built_in() -> list[str]:
+    """Names of the scenarios that come with the program, sorted."""
+    return sorted(p.name.removesuffix(".toml") for p in files("runs").joinpath("scenarios").iterdir() if p.name.endswith(".toml"))
+
+
+def keys() -> Iterator[str]:
+    """All key paths of a scenario, in file order.
+
+    Examples
+    --------
+    >>> "charging.policy" in set(keys())
+    True
+    """
+    for key, field in Scenario.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            yield from (f"{key}.{inner}" for inner in type(field.default).model_fields)
+        else:
+            yield key
+
+
+def _find(name_or_path: str | Path) -> tuple[Path, str]:
+    text = str(name_or_path)
+    if not text or "\0" in text:
+        raise ScenarioError(f"scenario {text!r}: give a name ({', '.join(built_in())}) or a TOML file")
+    path = Path(text)
+    if path.name == text and not text.endswith(".toml") and text in built_in():
+        resource = files("runs").joinpath("scenarios", f"{text}.toml")
+        return Path(str(resource)), resource.read_text(encoding="utf-8")
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        near = difflib.get_close_matches(path.stem, built_in(), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        why = "no scenario of that name and no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise ScenarioError(f"{text}: {why}{hint} (built in: {', '.join(built_in())})") from None
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+        raise ScenarioError(f"{text}: is {what}; a scenario is a TOML file or one of {', '.join(built_in())}")
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE_B + 1)
+    except OSError as error:
+        raise ScenarioError(f"{text}: cannot be read ({error.strerror})") from None
+    if len(data) > LARGEST_FILE_B:
+        raise ScenarioError(f"{text}: larger than 1 MB, not a scenario file")
+    if b"\0" in data:
+        raise ScenarioError(f"{text}: holds NUL bytes; a scenario is a TOML file in UTF-8 (UTF-16 is not read)")
+    try:
+        return path, data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{text}: byte {error.start} is not UTF-8; a scenario is a TOML file in UTF-8") from None
+
+
+def _beside(scenario: Path, name: Any) -> Any:
+    """A file that lies beside the scenario file, by its path; any other value as it is."""
+    if isinstance(name, str) and "\0" not in name and Path(name).suffix and (scenario.parent / name).is_file():
+        return str(scenario.parent / name)
+    return name
+
+
+def _parse(text: str, place: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ScenarioError(f"{place}: nested too deeply to be a scenario") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{place}: not valid TOML: {one_line(error)}") from None
+    except ValueError:
+        raise ScenarioError(f"{place}: holds an integer of thousands of digits") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"v = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return parsed["v"] if parsed.keys() == {"v"} else text
+
+
+class _NotPlainError(Exception):
+    """Key path and fault of a value that no scenario can hold."""
+
+
+def _plain(value: Any, path: str, depth: int = 0) -> Any:
+    if depth > 8:
+        raise _NotPlainError(f"{path}: nested too deeply")
+    if hasattr(value, "item") and not isinstance(value, str) and getattr(value, "ndim", 0) == 0:
+        value = value.item()  # NumPy scalars
+    elif hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        if abs(value) >= 2**64:
+            raise _NotPlainError(f"{path}: number too large")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _NotPlainError(f"{path}: must be a finite number, is {value}")
+        return value
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _NotPlainError(f"{path}: text that is not UTF-8") from None
+        if "\0" in value:
+            raise _NotPlainError(f"{path}: text with a NUL character")
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, date):
+        return f"{value.isoformat()}T00:00:00"
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, f"{path}.{k}" if path else str(k), depth + 1) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v, f"{path}.{i}", depth + 1) for i, v in enumerate(value)]
+    raise _NotPlainError(f"{path}: {type(value).__name__} is not a value of a scenario")
+
+
+def _seconds(until: str) -> int:
+    text = until.strip().lower()
+    valid = "must be a time such as 24h, 90m, 1d, 1h30m or a number of seconds"
+    if re.fullmatch(r"\d{1,9}", text):
+        text += "s"
+    if not _DURATION.fullmatch(text):
+        raise ValueError(valid)
+    total = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+    if total != int(total) or not 1 <= total <= LONGEST_S:
+        raise ValueError(f"{valid}, whole seconds from 1s to 366d")
+    return int(total)
+
+
+def _spell(seconds: int) -> str:
+    for unit, size in (("h", 3_600), ("m", 60)):
+        if seconds % size == 0:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _deepest(error: ValidationError) -> dict[str, Any]:
+    """First fault; of the branches of "a value or a list", the one that got furthest, without the branch's label."""
+    faults = [{**fault, "loc": _keys_only(fault["loc"])} for fault in error.errors()]
+    first = faults[0]["loc"][:2]
+    return max((f for f in faults if f["loc"][:2] == first), key=lambda f: len(f["loc"]))
+
+
+def _keys_only(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    return tuple(part for i, part in enumerate(loc) if i < 2 or isinstance(part, int))
+
+
+def _explain(error: Mapping[str, Any]) -> str:
+    kind, message, given = error["type"], str(error["msg"]), error.get("input")
+    *rooms, last = [p for p in error["loc"] if isinstance(p, str)] or [""]
+    if kind == "extra_forbidden":
+        valid = _valid_keys([str(r) for r in rooms])
+        near = difflib.get_close_matches(str(last), valid, 1, cutoff=0.6)
+        if not near:  # perhaps the key of another table
+            near = [k for k in keys() if k.rpartition(".")[2] == last][:1]
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        return f"unknown key{hint} (valid: {', '.join(valid)})"
+    if kind == "missing":
+        return "is missing"
+    message = one_line(message.removeprefix("Value error, ").removeprefix("Input should be "))
+    if kind == "model_type":
+        return "must be a table of keys"
+    if kind == "string_pattern_mismatch":
+        message = "letters, digits, _ . - only, no slash"
+    said = repr(given) if not isinstance(given, dict | list) else "a table" if isinstance(given, dict) else "a list"
+    said = said if len(said) <= 60 else said[:57] + "..."
+    return f"{message if message.startswith(('must', 'is ')) else 'must be ' + message}, is {said}"
+
+
+def _valid_keys(rooms: list[str]) -> list[str]:
+    if not rooms:
+        return list(Scenario.model_fields)
+    field = Scenario.model_fields.get(rooms[0])
+    return list(type(field.default).model_fields) if field is not None and isinstance(field.default, BaseModel) else []
+
+
+def _line(key: str, value: Any, meaning: str | None) -> str:
+    note = f"  # {one_line(meaning)}" if meaning else ""
+    return f"# {key} = (none){note}" if value is None else f"{key} = {_toml(value)}{note}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def one_line(text: object) -> str:
+    """Text without line breaks or control characters, for one-line messages."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

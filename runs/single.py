@@ -1,0 +1,285 @@
+"""One run, from a scenario to a results folder."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from runs.folder import DiskError, ResultsFolder
+from runs.progress import Moment, Progress, Report
+from runs.results import RunResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from runs.scenario import Scenario
+    from twin.model import Twin
+
+RESULTS = Path("results")
+MOST_STUCK = 0.01
+"""Share of trips that may be stuck before a run counts as degraded."""
+
+
+class RunStopped(KeyboardInterrupt):
+    """A signal ended the run; what was simulated so far is in `result`, None when nothing was.
+
+    Attributes
+    ----------
+    signal : int
+    result : RunResult or None
+    """
+
+    def __init__(self, signum: int, result: RunResult | None = None) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signal = signum
+        self.result = result
+
+
+class RunFailed(RuntimeError):
+    """Our bug: the run ended in an exception; `path` is the results folder with the log."""
+
+    def __init__(self, error: BaseException, path: Path) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.path = path
+
+
+def run(
+    scenario: Scenario,
+    *,
+    out: Path | str | None = None,
+    progress: bool | Report = False,
+    cancel: threading.Event | None = None,
+) -> RunResult:
+    """Simulate a scenario and write its results folder.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    out : Path or str, optional
+        The results folder; by default `results/<name>-<hash8>-s<seed>`. Results of ours
+        are replaced when the new run has finished, anything else is refused.
+    progress : bool or callable
+        True shows progress on stderr; a callable is told a `Moment` after each tick.
+    cancel : threading.Event, optional
+        When set, the run ends after the current tick with status "stopped".
+
+    Returns
+    -------
+    RunResult
+        Its `status` is done, degraded (a ledger does not close, or over 1 % of trips are
+        stuck; the manifest's `why` says which), or stopped.
+
+    Raises
+    ------
+    ScenarioError, MapError, ResultsError
+        Bad input; nothing was written.
+    DiskError
+        The results cannot be written; older results are as they were.
+    RunStopped
+        SIGINT or SIGTERM arrived (in the main thread); a `KeyboardInterrupt`.
+    RunFailed
+        An exception inside the model; the results folder holds the log.
+    """
+    target = Path(out) if out is not None else RESULTS / scenario.folder_name
+    own = progress if isinstance(progress, Progress) else Progress() if progress is True else None
+    report: Report | None = own if own is not None else progress if callable(progress) else None
+    with ResultsFolder(target, _opening(scenario)) as folder, own or nullcontext(), _signals() as stop:
+        begin = time.perf_counter()
+        folder.write_text("scenario.toml", scenario.to_toml())
+        say = own.say if own is not None else None
+        city = scenario.city(say=say)
+        if say is not None:
+            say(f"building {scenario.fleet.cars:,} cars on {city.network.n_links:,} links")
+        twin = scenario.build_on(city)
+        build_s = time.perf_counter() - begin
+        return _simulate(scenario, twin, folder, build_s, report, stop, cancel)
+
+
+class _Stop:
+    """What a signal asks for: outside `gently` at once, inside it after the current tick."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.gently = False
+
+    def __call__(self, signum: int, _frame: FrameType | None) -> None:
+        again, self.signal = bool(self.signal), signum
+        if again or not self.gently:
+            raise RunStopped(signum)
+
+
+@contextmanager
+def _signals() -> Iterator[_Stop]:
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for signum, handler in old.items():
+            signal.signal(signum, handler)
+
+
+def _simulate(
+    scenario: Scenario,
+    twin: Twin,
+    folder: ResultsFolder,
+    build_s: float,
+    report: Report | None,
+    stop: _Stop,
+    cancel: threading.Event | None,
+) -> RunResult:
+    from runs.log import logged_to
+
+    world: Any = twin.world
+    begin = time.perf_counter()
+    closing: dict[str, Any] = {"status": "failed", "seconds": {"build": round(build_s, 3)}}
+    try:
+        with logged_to(folder.part / "log.jsonl", lambda: world.now_ms / 1000) as log:
+            try:
+                log.info("run of %s: %s cars, %s s", scenario.folder_name, scenario.fleet.cars, scenario.until_s)
+                stop.gently = True
+                while not (world.done or stop.signal or (cancel is not None and cancel.is_set())):
+                    twin.step()
+                    if report is not None:
+                        report(Moment(world.now_ms / 1000, scenario.until_s, time.perf_counter() - begin, world.status()))
+                world.finish()
+                closing["seconds"]["simulate"] = round(time.perf_counter() - begin, 3)
+                closing |= _write(scenario, world, folder, log, stopped=not world.done)
+            except (DiskError, RunStopped, MemoryError):
+                raise
+            except Exception as error:
+                log.exception("the model failed at %s s", world.now_ms / 1000)
+                closing["error"] = f"{type(error).__name__}: {error}"
+                raise
+    except (DiskError, RunStopped, MemoryError):
+        raise
+    except Exception as error:
+        raise RunFailed(error, _publish(folder, world, closing, begin).path) from error
+    if stop.signal:
+        closing["signal"] = stop.signal
+    result = _publish(folder, world, closing, begin)
+    if stop.signal and result.status == "stopped":
+        raise RunStopped(stop.signal, result)
+    return result
+
+
+def _publish(folder: ResultsFolder, world: Any, closing: dict[str, Any], begin: float) -> RunResult:
+    from runs.machine import peak_memory_mb
+
+    folder.list_file("log.jsonl")
+    closing["simulated_s"] = world.now_ms / 1000
+    closing["phase_s"] = {k: round(float(v), 4) for k, v in world.phase_s.items()}
+    closing["seconds"]["total"] = round(time.perf_counter() - begin + closing["seconds"]["build"], 3)
+    closing["peak_memory_mb"] = peak_memory_mb()
+    closing["ended_utc"] = datetime.now(UTC).isoformat(timespec="seconds")
+    return RunResult(folder.publish(closing))
+
+
+def _write(
+    scenario: Scenario, world: Any, folder: ResultsFolder, log: logging.Logger, *, stopped: bool
+) -> dict[str, Any]:
+    """Tables, geometry and summary; returns what the manifest says of them."""
+    from runs import geometry
+    from runs.columns import to_arrow
+    from runs.estimates import estimate_run, sample_of
+
+    began = time.perf_counter()
+    written: dict[str, pa.Table] = {}
+    for table in world.tables():
+        written[table.name] = to_arrow(table)
+        folder.write_table(table.name, written[table.name])
+    for geo in (geometry.streets(world.city), geometry.sites(world.city, world.sites()), geometry.cells(world.city)):
+        folder.write_table(geo.schema.metadata[b"table"].decode(), geo)
+    summary = dict(world.summary())
+    ledger = {name: int(residual) for name, residual in world.ledger().items()}
+    if world.now_ms > 0:
+        sample = sample_of(
+            written["cars"],
+            written["sessions"],
+            written["grid_load"],
+            seed=scenario.seed,
+            simulated_s=world.now_ms / 1000,
+            interval_s=scenario.grid.interval_min * 60,
+        )
+        estimates = estimate_run(sample)
+        ledger["summary"] = _disagreements(summary, {name: e.mean for name, e in estimates.items()}, log)
+        summary["estimates"] = {name: e.to_dict() for name, e in estimates.items()}
+    folder.write_json("summary.json", summary)
+    status, why = _verdict(summary, ledger, stopped=stopped)
+    log.log(logging.INFO if status == "done" else logging.WARNING, "%s%s", status, f": {why}" if why else "")
+    meta = world.city.meta
+    return {
+        "status": status,
+        "why": why,
+        "ledger": ledger,
+        "timezone": str(meta.get("timezone", "")),
+        "attribution": str(meta.get("attribution", "")),
+        "inputs": {"map": str(meta.get("source_sha256", "")), **_inputs(scenario)},
+        "write_s": round(time.perf_counter() - began, 3),
+    }
+
+
+def _verdict(summary: Mapping[str, Any], ledger: Mapping[str, int], *, stopped: bool) -> tuple[str, str]:
+    """Status of a run and the reason for it."""
+    broken = {name: residual for name, residual in ledger.items() if residual}
+    if broken:
+        return "degraded", "ledgers do not close: " + ", ".join(f"{name} {residual:+,}" for name, residual in broken.items())
+    if stopped:
+        return "stopped", "ended before its time"
+    stuck, trips = int(summary["fleet"]["stuck"]), int(summary["fleet"]["trips"])
+    if stuck > MOST_STUCK * trips:
+        return "degraded", f"{stuck:,} of {trips:,} trips are stuck, more than {MOST_STUCK:.0%}"
+    return "done", ""
+
+
+_SAME: dict[str, Callable[[Mapping[str, Any]], float]] = {
+    "grid_peak_kw": lambda s: s["grid"]["peak_kw"],
+    "grid_energy_kwh": lambda s: s["grid"]["energy_kwh"],
+    "autonomy_share": lambda s: s["autonomy"]["share"],
+    "cloud_generated_bytes": lambda s: s["cloud"]["generated_bytes"],
+    "cloud_mb_per_connected_car_day": lambda s: s["cloud"]["mb_per_connected_car_day"],
+}
+
+
+def _disagreements(summary: Mapping[str, Any], means: Mapping[str, float], log: logging.Logger) -> int:
+    """How many of the summary's figures differ from the same figure added up from the tables."""
+    wrong = 0
+    for name, of_summary in _SAME.items():
+        said = float(of_summary(summary))
+        if abs(said - means[name]) > 1e-6 * max(abs(said), abs(means[name])) + 1e-9:
+            log.error("%s is %r in the summary and %r in the tables", name, said, means[name])
+            wrong += 1
+    return wrong
+
+
+def _opening(scenario: Scenario) -> dict[str, Any]:
+    from runs.machine import cpu_target, versions
+
+    return {
+        "scenario": scenario.name,
+        "hash": scenario.hash8,
+        "seed": scenario.seed,
+        "start": scenario.start.isoformat(),
+        "until_s": scenario.until_s,
+        "began_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "cpu": cpu_target(),
+        "inputs": _inputs(scenario),
+    }
+
+
+def _inputs(scenario: Scenario) -> dict[str, str]:
+    from runs.machine import facts_sha256
+
+    return {"scenario": scenario.sha256, "facts": facts_sha256()}

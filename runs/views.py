@@ -1,0 +1,39 @@
+"""Pictures of runs and maps, drawn by whoever registered for it.
+
+`runs` may not import `viz`; the drawing functions are found among the entry points
+`fleet_twin.views` of the installed packages, by name.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+GROUP = "fleet_twin.views"
+
+
+class NoView(LookupError):  # noqa: N818 - says what it is
+    """Nothing is installed that draws this."""
+
+
+def view(name: str) -> Any:
+    """The drawing function registered as `name`.
+
+    Raises
+    ------
+    NoView
+    """
+    for found in entry_points(group=GROUP, name=name):
+        return found.load()
+    raise NoView(f"no picture: nothing is registered as {GROUP}:{name}; install the project (make setup)")
+
+
+def after_run(folder: Path) -> list[Path]:
+    """Draw what belongs into a fresh results folder; paths of the new files."""
+    return [Path(p) for p in view("after_run")(folder)]
+
+
+def draw_map(city: Any, path: Path) -> Path:
+    """Draw a map as PNG."""
+    return Path(view("draw_map")(city, path))

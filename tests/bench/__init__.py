@@ -1,0 +1,1 @@
+"""Figures on speed, printed and never asserted: `make bench`."""

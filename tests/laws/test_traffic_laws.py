@@ -1,0 +1,119 @@
+"""Laws of the streets that hold for any network, route and departure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maps.toy import corridor, grid
+from tests.traffic_runs import drive
+from twin.settings import TrafficSettings
+from twin.traffic.engine import Streets, TrafficError
+from twin.traffic.traversals import Traversals
+
+
+def walks(town, rng, count, longest):  # type: ignore[no-untyped-def]
+    routes = []
+    for _ in range(count):
+        links = [int(rng.integers(town.n_links))]
+        for _ in range(int(rng.integers(1, longest))):
+            node = town.link_to[links[-1]]
+            links.append(int(rng.integers(town.out_ptr[node], town.out_ptr[node + 1])))
+        routes.append(links)
+    return routes
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), signals=st.booleans(), length=st.sampled_from([9.0, 30.0, 120.0]))
+def test_everyone_arrives_on_time_and_in_order(seed: int, signals: bool, length: float) -> None:
+    rng = np.random.default_rng(seed)
+    town = grid(3, 4, length_m=length, signals=signals)
+    routes = walks(town, rng, 150, 20)
+    depart = np.round(rng.random(150) * 60, 3)
+    record = drive(town, routes, depart, until_s=40_000, tick_s=300, settings=TrafficSettings(gridlock_s=5))
+    # nobody is lost, even where random walks lock the town up
+    assert (record.arrive_ms >= 0).all() and record.streets.on_road == 0
+    assert len(record.car) == sum(len(r) for r in routes)
+    # each car drives its own route, link after link, never faster than free flow
+    free = record.streets.physics.free_ms
+    assert np.all(record.exit_ms - record.enter_ms >= free[record.link])
+    for car in (0, 70, 149):
+        mine = record.car == car
+        assert record.link[mine].tolist() == routes[car]
+        assert np.array_equal(record.enter_ms[mine][1:], record.exit_ms[mine][:-1])
+        assert record.enter_ms[mine][0] >= depart[car] * 1000
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_storage_is_never_exceeded(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    town = grid(3, 3, length_m=40.0)
+    streets = Streets(town, TrafficSettings(), 200)
+    routes = walks(town, rng, 200, 25)
+    ptr = np.concatenate([[0], np.cumsum([len(r) for r in routes])])
+    streets.depart(np.arange(200), np.zeros(200, int), ptr, np.concatenate(routes).astype(np.int32))
+    room = np.floor(streets.physics.storage + 1e-9)
+    for t in range(1000, 200_000, 1000):
+        streets.advance(t, Traversals())
+        assert np.all(streets.link_vehicles <= room)
+
+
+def test_positions_lie_on_the_streets_and_in_order() -> None:
+    road = corridor(2, length_m=200.0)
+    streets = Streets(road, TrafficSettings(), 40)
+    streets.depart(np.arange(40), np.arange(40) * 2000, np.arange(41) * 2, np.tile([0, 1], 40).astype(np.int32))
+    streets.advance(30_000, Traversals())
+    seen = streets.positions(30_000)
+    assert len(seen.vehicle) == streets.on_road > 0
+    assert seen.y == pytest.approx(0, abs=1e-3)
+    x = dict(zip(seen.vehicle.tolist(), seen.x.tolist(), strict=True))
+    order = sorted(x)
+    assert all(x[a] > x[b] for a, b in zip(order[:-1], order[1:], strict=True))
+    # the first car has driven 30 s at 50 km/h, less what is beyond the road's end
+    assert x[order[0]] == pytest.approx((30 - 2 * order[0]) * 50 / 3.6, abs=1.0)
+
+
+def test_rows_of_other_traffic_are_used_again_and_routes_are_packed() -> None:
+    road = corridor(5, length_m=100.0)
+    streets = Streets(road, TrafficSettings(), 1)
+    gone = 0
+    for minute in range(400):
+        rows = streets.rows_for(30)
+        assert rows.min() >= 1
+        at = minute * 120_000 + np.arange(30) * 2000
+        streets.depart(rows, at, np.arange(31) * 5, np.tile(np.arange(5), 30).astype(np.int32))
+        arrivals = streets.advance((minute + 1) * 120_000, Traversals())
+        assert len(arrivals.vehicle) <= 60
+        gone += len(arrivals.vehicle)
+    assert gone + streets.on_road + streets.in_source == 400 * 30
+    # 60,000 route entries went through; only those of the last minutes are kept
+    assert len(streets._route) == 1 << 16
+
+
+def test_bad_departures_are_refused() -> None:
+    road = corridor(3)
+    streets = Streets(road, TrafficSettings(), 2)
+    with pytest.raises(TrafficError, match="gap"):
+        streets.depart([0], [0], np.array([0, 2]), np.array([0, 2], np.int32))
+    with pytest.raises(TrafficError, match="empty"):
+        streets.depart([0], [0], np.array([0, 0]), np.array([], np.int32))
+    streets.depart([0], [0], np.array([0, 1]), np.array([0], np.int32))
+    with pytest.raises(TrafficError, match="still on the road"):
+        streets.depart([0], [0], np.array([0, 1]), np.array([0], np.int32))
+
+
+def test_a_car_cut_short_leaves_at_the_end_of_its_link() -> None:
+    road = corridor(4, length_m=200.0)
+    streets = Streets(road, TrafficSettings(), 2)
+    streets.depart([0, 1], [0, 1000], np.array([0, 4, 8]), np.tile(np.arange(4), 2).astype(np.int32))
+    streets.advance(20_000, Traversals())
+    link = int(streets.current_link([0])[0])
+    streets.cut_short(0, 20_000)
+    rows = Traversals()
+    arrivals = streets.advance(200_000, rows)
+    assert arrivals.vehicle.tolist() == [0, 1]
+    assert rows.link[: rows.n][rows.car[: rows.n] == 0].max() == link
+    assert rows.link[: rows.n][rows.car[: rows.n] == 1].max() == 3

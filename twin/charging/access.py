@@ -1,0 +1,178 @@
+"""Who can plug in where: the sites of a city from its map, and sockets at homes and workplaces by access."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from maps.network import OUTSIDE, ROAD_CLASSES, CityMap
+from twin import facts
+from twin.chance import Stream, chance
+from twin.charging.site import CCS, CHADEMO, DC_SOCKETS, FAST_FROM_KW, TYPE1, TYPE2, SiteKind, Sites, Socket
+from twin.fleet.fleet import Fleet, Kind
+from twin.grid.feeders import Feeders, cluster, split
+from twin.settings import ChargingSettings
+
+WORK_SOCKETS = 4
+"""Sockets of a full workplace site; workplaces near each other share one, because the fleet is a sample."""
+
+MAIN_ROADS = tuple(ROAD_CLASSES.index(c) for c in ("trunk", "trunk_link", "primary", "primary_link", "secondary", "secondary_link"))
+"""Roads along which a scenario's own fast sites stand: main, but with driveways."""
+
+
+def inlet(market: str) -> int:
+    """AC connector of the cars of a market: type 1 in Japan and the US, type 2 in Europe (index into SOCKET_KINDS)."""
+    return TYPE2 if market == "europe" else TYPE1
+
+
+def home_access(market: str) -> float:
+    """Share of electric cars with a socket at home by market (facts charging: home_access)."""
+    known = facts.load("charging")["home_access"]
+    if market == "japan":
+        detached = known["japan_share_detached_households"]
+        return float(detached * known["japan_detached_with_charger"] + (1 - detached) * known["japan_apartment_with_charger"])
+    return float(known[f"{market}_offstreet"])
+
+
+def build_sites(city: CityMap, fleet: Fleet, feeders: Feeders, settings: ChargingSettings, *, market: str, seed: int, dc_eta: float) -> Sites:
+    """All sites of a city; sets `fleet.home_site` and `fleet.work_site`.
+
+    Home: one site per feeder, a socket for every electric car with access there, so nobody waits at home. Work: cars
+    with access share sockets, `work_cars_per_socket` to one. Public and fast: the map's charging stations; a station
+    with both gives two sites. Sites hang on the nearest feeder; fast sites from 50 kW (facts grid:
+    japan.connection.low_voltage_below_kw) and homes outside the map have feeders of their own.
+    """
+    builder = _Builder(city, fleet, feeders, settings, market=market, seed=seed)
+    builder.homes()
+    builder.workplaces()
+    builder.stations()
+    builder.scenario_sites()
+    return builder.sites.freeze(dc_eta=dc_eta)
+
+
+def _groups(key: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """Rows by key, keys rising, rows in their own order."""
+    order = np.argsort(key, kind="stable")
+    keys, first = np.unique(key[order], return_index=True)
+    for k, part in zip(keys.tolist(), np.split(rows[order], first[1:]), strict=False):
+        yield k, part
+
+
+class _Builder:
+    """Adds sites in a fixed order and numbers the feeders that single sites have for themselves."""
+
+    def __init__(self, city: CityMap, fleet: Fleet, feeders: Feeders, settings: ChargingSettings, *, market: str, seed: int) -> None:
+        self.city, self.fleet, self.feeders, self.settings, self.market, self.seed = city, fleet, feeders, settings, market, seed
+        self.sites = Sites()
+        self.next_feeder = len(feeders.x)
+        middles = np.column_stack([feeders.x, feeders.y])
+        self.tree = cKDTree(middles) if len(middles) else None
+        self.low_voltage_kw = facts.load("grid")["japan"]["connection"]["low_voltage_below_kw"]
+
+    def own_feeder(self) -> int:
+        self.next_feeder += 1
+        return self.next_feeder - 1
+
+    def near(self, x: float, y: float) -> int:
+        return self.own_feeder() if self.tree is None else int(self.tree.query((x, y))[1])
+
+    def allowed(self, stream: Stream, share: float) -> NDArray[np.bool_]:
+        lucky = chance(self.seed, stream, np.arange(len(self.fleet))) < share
+        return lucky & (self.fleet.kind == Kind.ELECTRIC)
+
+    def node_xy(self, node: int) -> tuple[float, float]:
+        return float(self.city.network.node_x[node]), float(self.city.network.node_y[node])
+
+    def homes(self) -> None:
+        fleet, feeders = self.fleet, self.feeders
+        fleet.home_site[:] = -1
+        share = home_access(self.market) if self.settings.home_access is None else self.settings.home_access
+        cars = np.flatnonzero(self.allowed(Stream.HOME_ACCESS, share) & (fleet.home_node >= 0))
+        place = fleet.home_place[cars]
+        feeder = np.where(place >= 0, feeders.home_feeder[place] if len(feeders.home_feeder) else -1, -1)
+        at = f"{self.market} home"
+        for f, members in _groups(feeder[feeder >= 0], cars[feeder >= 0]):
+            self.add_home(members, f, (float(feeders.x[f]), float(feeders.y[f])), f"{at} feeder {f}")
+        lone = cars[feeder < 0]
+        for node, members in _groups(fleet.home_node[lone], lone):
+            self.add_home(members, self.own_feeder(), self.node_xy(node), f"{at} node {node}")
+
+    def add_home(self, cars: NDArray[np.int64], feeder: int, xy: tuple[float, float], name: str) -> None:
+        socket = Socket(inlet(self.market), len(cars), self.settings.home_kw)
+        node = int(self.fleet.home_node[cars[0]])
+        self.fleet.home_site[cars] = self.sites.add(SiteKind.HOME, node=node, feeder=feeder, xy=xy, name=name, sockets=[socket])
+
+    def workplaces(self) -> None:
+        fleet, city = self.fleet, self.city
+        fleet.work_site[:] = -1
+        cars = np.flatnonzero(self.allowed(Stream.WORK_ACCESS, self.settings.work_access) & (fleet.work_node >= 0))
+        inside = cars[fleet.work_place[cars] >= 0]
+        place = fleet.work_place[inside]
+        x, y = city.place_x[place].astype(float), city.place_y[place].astype(float)
+        group = cluster(x, y, max(1, int(WORK_SOCKETS * self.settings.work_cars_per_socket)))
+        for _, members in _groups(group, np.arange(len(inside))):
+            xy = (float(x[members].mean()), float(y[members].mean()))
+            self.add_work(inside[members], self.near(*xy), xy)
+        lone = cars[fleet.work_place[cars] < 0]
+        for node, members in _groups(fleet.work_node[lone], lone):
+            xy = self.node_xy(node)
+            self.add_work(members, self.near(*xy), xy)
+
+    def add_work(self, cars: NDArray[np.int64], feeder: int, xy: tuple[float, float]) -> None:
+        count = math.ceil(len(cars) / self.settings.work_cars_per_socket)
+        socket = Socket(inlet(self.market), count, self.settings.work_kw)
+        node = int(self.fleet.work_node[cars[0]])
+        name = f"workplaces around node {node}"
+        self.fleet.work_site[cars] = self.sites.add(SiteKind.WORK, node=node, feeder=feeder, xy=xy, name=name, sockets=[socket])
+
+    def stations(self) -> None:
+        city = self.city
+        for station, name in enumerate(city.charger_names):
+            rows = range(*np.searchsorted(city.socket_charger, [station, station + 1]))
+            fast: list[Socket] = []
+            slow: list[Socket] = []
+            for r in rows:
+                socket = Socket(int(city.socket_kind[r]), int(city.socket_count[r]), float(city.socket_kw[r]))
+                (fast if socket.kind in DC_SOCKETS and socket.kw >= FAST_FROM_KW else slow).append(socket)
+            label = name or f"station {int(city.charger_osm[station])}"
+            at = (float(city.charger_x[station]), float(city.charger_y[station]))
+            public = bool(city.charger_public[station])
+            for kind, sockets in ((SiteKind.PUBLIC, slow), (SiteKind.FAST, fast)):
+                if sockets:
+                    self.add_station(kind, int(city.charger_node[station]), at, label, sockets, open_to_all=public)
+
+    def add_station(
+        self, kind: SiteKind, node: int, xy: tuple[float, float], name: str, sockets: list[Socket], *, open_to_all: bool
+    ) -> None:
+        large = sum(s.count * s.kw for s in sockets) >= self.low_voltage_kw
+        feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
+        self.sites.add(kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all)
+
+    def scenario_sites(self) -> None:
+        """Fast sites that the scenario adds: one CHAdeMO and one CCS plug each, spread evenly over the main roads."""
+        count, network = self.settings.extra_fast_sites, self.city.network
+        if not count:
+            return
+        mix = facts.load("charging")["japan"]["quick_charger_power_mix_2022"]
+        kw = float(mix["kw"][int(np.argmax(mix["share"]))])
+        streets = ~network.has(OUTSIDE)
+        links = np.flatnonzero(streets & np.isin(network.link_class, MAIN_ROADS))
+        if not len(links):  # a map of small streets: take the highest class it has
+            links = np.flatnonzero(network.link_class == network.link_class[streets].min()) if streets.any() else np.arange(network.n_links)
+        nodes = np.unique(network.link_from[links])
+        x, y = network.node_x[nodes], network.node_y[nodes]
+        group = split(x, y, min(count, len(nodes)))
+        middle = []
+        for g in range(group.max() + 1):
+            rows = np.flatnonzero(group == g)
+            off = np.hypot(x[rows] - x[rows].mean(), y[rows] - y[rows].mean())
+            middle.append(int(nodes[rows[np.argmin(off)]]))
+        for i in range(count):
+            node = middle[i % len(middle)]
+            plugs = [Socket(CHADEMO, 1, kw), Socket(CCS, 1, kw)]
+            self.add_station(SiteKind.FAST, node, self.node_xy(node), f"scenario fast {i + 1}", plugs, open_to_all=True)

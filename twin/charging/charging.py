@@ -1,0 +1,527 @@
+"""Charging: cars arrive at sites, queue for sockets, take power, leave. SimPy runs the queues, a kernel the power.
+
+One tick of the world calls, in this order: `depart` and `arrive` for what its cars do in the tick, `flow`, then
+`sessions.env.run(until=t1)`, then `released`. Current that begins inside the tick (a handshake ends, a socket gets
+free) is counted from its exact millisecond: the process that finds it calls the same kernel for the rest of the tick.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import simpy
+from numpy.typing import ArrayLike, NDArray
+
+from maps.network import SOCKET_KINDS, CityMap
+from twin import facts
+from twin.chance import Stream, chance
+from twin.charging import kernels
+from twin.charging.access import build_sites, inlet
+from twin.charging.choice import Choice
+from twin.charging.policies import POLICIES, Policy, Question, ask
+from twin.charging.queues import Queues
+from twin.charging.site import DC_SOCKETS, SCHUKO, SITE_KINDS, ChargingError, SiteKind
+from twin.charging.visits import OUTCOMES, SESSIONS, Outcome, Phase, Visits
+from twin.events import Table
+from twin.fleet.fleet import Fleet, State
+from twin.grid.feeders import homes_per_feeder, lay_feeders
+from twin.grid.load import GridLoad
+from twin.sessions import Sessions, Work
+from twin.settings import ChargingSettings, GridSettings
+
+_DAY_MS = 86_400_000
+_NO_CURVE_W = 1e12  # a car without fast-charge curve: its battery never limits its onboard charger
+
+
+class Models(Protocol):
+    """What charging needs to know of the catalogue; one row per model."""
+
+    ac_kw: NDArray[np.float64]
+    dc_socket: NDArray[Any]
+    curve_kw: NDArray[np.float64]
+
+
+class Released(NamedTuple):
+    """Visits that ended by themselves: cars that are free to drive on, when, and Outcome of the visit."""
+
+    cars: NDArray[np.int32]
+    at_ms: NDArray[np.int64]
+    outcome: NDArray[np.uint8]
+
+
+class Charging:
+    """All charging of a city.
+
+    Parameters
+    ----------
+    city : CityMap
+    fleet : Fleet
+        `home_site` and `work_site` are set here; `state`, `battery_j`, `charged_j` and `meter_j` change later.
+    catalogue : Models
+        `ac_kw`, `dc_socket` (index into SOCKET_KINDS, -1 none) and `curve_kw`, shape (n_models, 101).
+    charging, grid : ChargingSettings, GridSettings
+    market : {"japan", "europe", "us"}
+    seed : int
+    start_s_of_day : int
+        Local time of the scenario's start, seconds since midnight.
+    sessions : Sessions
+    policy : Policy, optional
+        A policy of one's own instead of the one that the settings name.
+
+    Raises
+    ------
+    ChargingError
+        When a site or a model of the catalogue cannot be (no socket, no power, a curve that touches zero).
+    """
+
+    def __init__(
+        self,
+        city: CityMap,
+        fleet: Fleet,
+        catalogue: Models,
+        charging: ChargingSettings,
+        grid: GridSettings,
+        *,
+        market: str,
+        seed: int,
+        start_s_of_day: int,
+        sessions: Sessions,
+        policy: Policy | None = None,
+    ) -> None:
+        self.fleet, self.settings, self.sessions = fleet, charging, sessions
+        known = facts.load("vehicles")["physics"]["charge_efficiency"]
+        self.efficiency = (known["overhead_kw"] * 1000.0, float(known["conv"]), float(known["dc_eta"]))
+        self.feeders = lay_feeders(city, grid.homes_per_feeder or homes_per_feeder(market))
+        self.sites = build_sites(city, fleet, self.feeders, charging, market=market, seed=seed, dc_eta=known["dc_eta"])
+        kinds = [SITE_KINDS[k] for k in self.sites.site_kind]
+        self.load = GridLoad(kinds, self.sites.site_feeder, interval_ms=grid.interval_min * 60_000)
+        self.policy = POLICIES[charging.policy](charging) if policy is None else policy
+        share = float(facts.load("charging")["home_timer"][market])
+        self.timer_user = chance(seed, Stream.TIMER, np.arange(len(fleet))) < share
+        self.start_ms_of_day = start_s_of_day * 1000
+        self._read(catalogue, market)
+        self.table = Table("sessions", SESSIONS)
+        self.visits = Visits()
+        self.car_session = np.full(len(fleet), -1, np.int64)
+        self.rated_w = np.zeros(len(fleet))
+        self.until_ms = 0
+        self.left_w = np.zeros(len(self.sites))
+        self._gone_w = np.zeros(len(self.sites))
+        self.asked = 0
+        self.ended = np.zeros(len(OUTCOMES), np.int64)
+        self._ended_rows: list[int] = []
+        self._released: list[tuple[int, int, int]] = []
+        self._sums = {"energy_j": 0, "meter_j": 0, "loss_j": 0, "wait_ms": 0, "waited": 0}
+        self._charged_before_j = int(fleet.charged_j.sum())
+        self._meter_before_j = int(fleet.meter_j.sum())
+        self._finished = False
+        self.queues = Queues(self.sites, charging, sessions)
+        self.choice = Choice(city.network, fleet, self.sites, self.queues, self.fits, self.ac_w, self.curve_w)
+        self._steps = {
+            Phase.COMING: self._ask,
+            Phase.QUEUED: self._turn,
+            Phase.STARTING: self._begin,
+            Phase.ENDING: self._end,
+            Phase.LEAVING: self._leave,
+        }
+        sessions.room(Work.CHARGE, self._step, self.visits)
+
+    def _read(self, catalogue: Models, market: str) -> None:
+        """Connectors and powers of every model; `fits` has shape (n_models, n_socket_kinds)."""
+        ac_kw, dc = np.asarray(catalogue.ac_kw, float), np.asarray(catalogue.dc_socket, np.int64)
+        curve = np.array(catalogue.curve_kw, float)
+        if curve.shape != (len(ac_kw), 101):
+            raise ChargingError(f"curve_kw has shape {curve.shape}; valid is ({len(ac_kw)}, 101)")
+        if not (np.isfinite(ac_kw).all() and (ac_kw >= 0).all() and np.isfinite(curve).all() and (curve >= 0).all()):
+            raise ChargingError("ac_kw and curve_kw must be finite and not negative")
+        without = ~(curve > 0).any(1)
+        holes = np.flatnonzero(~without & (curve <= 0).any(1))
+        if len(holes):
+            raise ChargingError(f"curve_kw of model {holes[0]} touches zero: it could never be full")
+        bare = np.flatnonzero((dc >= 0) & without)
+        if len(bare):
+            raise ChargingError(f"model {bare[0]} has a direct-current socket but no curve_kw")
+        self.fits = np.zeros((len(ac_kw), len(SOCKET_KINDS)), bool)
+        self.fits[:, [inlet(market), SCHUKO]] = (ac_kw > 0)[:, None]
+        self.fits[np.flatnonzero(dc >= 0), dc[dc >= 0]] = True
+        self.ac_w = ac_kw * 1000.0
+        self.curve_w = np.ascontiguousarray(np.where(without[:, None], _NO_CURVE_W, curve * 1000.0))
+
+    # ---------------------------------------------------------------- what the world asks
+
+    def candidates(
+        self, nodes: ArrayLike, cars: ArrayLike, k: int = 4
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Public and fast sites near each car's node that fit its connectors; see `Choice.candidates`."""
+        return self.choice.candidates(nodes, cars, k)
+
+    def arrive(self, cars: ArrayLike, sites: ArrayLike, at_ms: ArrayLike, leave_ms: ArrayLike, target_j: ArrayLike) -> None:
+        """Cars reach a site and ask for a socket at `at_ms`.
+
+        Parameters
+        ----------
+        cars, sites : array_like of int, shape (n,)
+        at_ms : array_like of int
+            Not before the queue clock. Cars that come in the same millisecond ask in the order given.
+        leave_ms : array_like of int
+            Planned departure; -1: drives on as soon as it is done, then it shows up in `released`. A car with a plan
+            stays until `depart`: on its socket at home, at work and at slow public ones, beside it at fast ones.
+        target_j : array_like of int
+            Energy the battery shall hold in the end, J; at or above the capacity: full.
+
+        Raises
+        ------
+        ChargingError
+            When a car is at a site already, has no battery, or no socket there fits it.
+        """
+        given = np.broadcast_arrays(np.atleast_1d(cars), sites, at_ms, leave_ms, target_j)
+        fleet, v = self.fleet, self.visits
+        for car, site, at, leave, target in zip(*(a.tolist() for a in given), strict=True):
+            if self.car_session[car] >= 0:
+                raise ChargingError(f"car {car} is at site {self.sessions.site[self.car_session[car]]} already")
+            if fleet.capacity_j[car] <= 0 or not 0 <= site < len(self.sites):
+                raise ChargingError(f"car {car} cannot charge at site {site}: no battery or no such site")
+            if not self.choice.sockets(car, site):
+                raise ChargingError(f"car {car}: no socket of site {site} ({self.sites.name[site]}) fits it")
+            if at < self.sessions.now_ms:
+                raise ChargingError(f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms")
+            row = self.sessions.open(Work.CHARGE, car=car, site=site, phase=Phase.COMING, due=at, asked=at)
+            v.clear(row)
+            v.session_id[row] = self.asked
+            v.leave_ms[row] = leave
+            v.target_j[row] = min(target, fleet.capacity_j[car])
+            v.soc_in_j[row] = fleet.battery_j[car]
+            self.asked += 1
+            self.car_session[car] = row
+            fleet.state[car] = State.QUEUED
+
+    def depart(self, cars: ArrayLike, at_ms: ArrayLike) -> None:
+        """The world takes these cars away at `at_ms`, wherever they stand; cars that are at no site are skipped.
+
+        Call it before `flow` of the tick that `at_ms` lies in. Energy is counted up to `at_ms`; the socket gets free
+        at `at_ms` on the queue clock. The car is PARKED on return.
+
+        Raises
+        ------
+        ChargingError
+            When energy has been counted beyond `at_ms`, or the car has not arrived yet.
+        """
+        given = np.broadcast_arrays(np.atleast_1d(cars), at_ms)
+        for car, at in zip(*(a.tolist() for a in given), strict=True):
+            row = int(self.car_session[car])
+            if row >= 0:
+                self._take(row, car, at)
+
+    def flow(self, t0_ms: int, t1_ms: int) -> None:
+        """Power and energy of the tick [t0, t1) for everybody who charges at t0; ends are armed to their millisecond.
+
+        Each site's cap is shared equally (see `kernels.share`) anew in every tick; who begins inside a tick takes what
+        is left until the next one.
+        """
+        self.load.cover(t0_ms, t1_ms)
+        self.until_ms = t1_ms
+        rows = np.flatnonzero((self.sessions.phase == Phase.CHARGING) & (self.sessions.kind == Work.CHARGE))
+        status = np.zeros(len(rows), np.int64)
+        v = self.visits
+        cap_w = np.maximum(self.sites.cap_kw * 1000.0 - self._gone_w, 0.0)
+        kernels.flow(rows, t0_ms, t1_ms, cap_w, self.left_w, v.want_w, v.socket_w, v.fraction, status, *self._arrays())
+        self._gone_w[:] = 0.0
+        for i in np.flatnonzero(status).tolist():
+            self._settle(int(rows[i]), int(status[i]))
+
+    def released(self) -> Released:
+        """Visits that ended by themselves since the last call, in order of time; also writes the ended sessions."""
+        self._write(self._ended_rows)
+        for row in self._ended_rows:
+            self.sessions.recycle(row)
+        self._ended_rows = []
+        out = np.array(self._released, np.int64).reshape(-1, 3)
+        self._released = []
+        return Released(out[:, 0].astype(np.int32), out[:, 1], out[:, 2].astype(np.uint8))
+
+    # ---------------------------------------------------------------- steps of a session
+
+    def _step(self, row: int) -> None:
+        self._steps[Phase(self.sessions.phase[row])](row)
+
+    def _ask(self, row: int) -> None:
+        """The car is there: take a free socket, join the shortest wait, or drive on."""
+        s, v = self.sessions, self.visits
+        car, site, now = int(s.car[row]), int(s.site[row]), s.now_ms
+        socket, wait_ms = self.choice.best_socket(car, site)
+        public = self.sites.site_kind[site] >= SiteKind.PUBLIC
+        if public and wait_ms > self.settings.balk_min * 60_000:
+            self._done_with(row, Outcome.BALKED)
+            self._finish_row(row)
+            return
+        kw = float(self.sites.socket_kw[socket])
+        dc = int(self.sites.socket_kind[socket]) in DC_SOCKETS
+        model = int(self.fleet.model[car])
+        v.socket[row], v.dc[row] = socket, dc
+        v.socket_w[row] = kw * 1000.0 if dc else min(kw * 1000.0, self.ac_w[model])
+        if self.queues.request(row, socket):
+            self._plug(row)
+            return
+        self.queues.join(row, site)
+        s.arm(row, Phase.QUEUED, now + round(self.settings.patience_min * 60_000) if public else -1)
+
+    def _turn(self, row: int) -> None:
+        """A socket is free for the car, or its patience is over; the socket wins a tie."""
+        site = int(self.sessions.site[row])
+        self.visits.wait_ms[row] = self.sessions.now_ms - int(self.sessions.asked[row])
+        granted = self.queues.granted(row)
+        self.queues.leave(row, site, int(self.visits.wait_ms[row]))
+        if granted:
+            self._plug(row)
+        else:
+            self._done_with(row, Outcome.RENEGED)
+            self._finish_row(row)
+
+    def _plug(self, row: int) -> None:
+        s, v, fleet = self.sessions, self.visits, self.fleet
+        car, now = int(s.car[row]), s.now_ms
+        v.plugged_ms[row] = now
+        fleet.state[car] = State.PLUGGED
+        watts = float(v.socket_w[row])
+        if v.dc[row]:
+            watts = min(watts, float(self.curve_w[fleet.model[car]].max())) / self.efficiency[2]
+        self.rated_w[car] = max(self.rated_w[car], watts)
+        one = slice(car, car + 1)
+        moment = np.array([now])
+        question = Question(
+            now_ms=moment,
+            of_day_ms=(moment + self.start_ms_of_day) % _DAY_MS,
+            site_kind=self.sites.site_kind[s.site[row : row + 1]],
+            car=s.car[row : row + 1].copy(),
+            soc=fleet.battery_j[one] / fleet.capacity_j[one],
+            need_j=np.maximum(v.target_j[row : row + 1] - fleet.battery_j[one], 0),
+            rated_kw=v.socket_w[row : row + 1] / 1000.0,
+            leave_ms=v.leave_ms[row : row + 1].copy(),
+            timer=self.timer_user[one].copy(),
+        )
+        answer = ask(self.policy, question)
+        v.fraction[row] = answer.fraction[0]
+        s.arm(row, Phase.STARTING, max(int(answer.start_ms[0]), now + round(self.settings.handshake_s * 1000)))
+
+    def _begin(self, row: int) -> None:
+        """First current, here and now, inside the tick."""
+        s, v = self.sessions, self.visits
+        now = s.now_ms
+        v.from_ms[row] = now
+        if self.sites.site_kind[s.site[row]] == SiteKind.FAST:
+            v.stop_ms[row] = now + round(self.settings.fast_limit_min * 60_000)
+        s.arm(row, Phase.CHARGING, -1)
+        if self.until_ms > now:
+            args = (self.until_ms, self.left_w, v.want_w, v.socket_w, v.fraction, *self._arrays())
+            self._settle(row, kernels.begin(row, *args))
+
+    def _settle(self, row: int, status: int) -> None:
+        """Act on what the kernel says about a charging session."""
+        if status == kernels.TROUBLE:
+            raise ChargingError(f"car {self.sessions.car[row]}: charging power is not finite")
+        if status != kernels.GOES_ON:
+            self._judge(row, status)
+            self.sessions.arm(row, Phase.ENDING, int(self.visits.from_ms[row]))
+
+    def _judge(self, row: int, status: int) -> None:
+        full = self.visits.target_j[row] >= self.fleet.capacity_j[self.sessions.car[row]]
+        reached = Outcome.FULL if full else Outcome.DONE
+        self.visits.outcome[row] = reached if status == kernels.REACHED else Outcome.LIMIT
+        self.visits.done_ms[row] = self.visits.from_ms[row]
+
+    def _end(self, row: int) -> None:
+        """The last joule is in: leave, or stay on the socket until the world takes the car."""
+        site = int(self.sessions.site[row])
+        self.left_w[site] += self.visits.grant_w[row]
+        self.visits.grant_w[row] = 0.0
+        if self.visits.leave_ms[row] < 0 or self.sites.site_kind[site] == SiteKind.FAST:
+            self._done_with(row, Outcome(self.visits.outcome[row]))
+            self._leave(row)
+        else:
+            self.sessions.arm(row, Phase.IDLE, -1)
+
+    def _leave(self, row: int) -> None:
+        """The car is gone (now on the queue clock): its socket or queue place is free."""
+        s, v = self.sessions, self.visits
+        if v.plugged_ms[row] >= 0:
+            v.unplugged_ms[row] = s.now_ms
+            self.queues.free(row, int(v.socket[row]), s.now_ms - int(v.plugged_ms[row]))
+        elif v.outcome[row] == Outcome.LEFT_QUEUE:
+            self.queues.leave(row, int(s.site[row]), int(v.wait_ms[row]))
+        self._finish_row(row)
+
+    def _take(self, row: int, car: int, at: int) -> None:
+        """The world takes a car away (see `depart`)."""
+        s, v = self.sessions, self.visits
+        phase, site = int(s.phase[row]), int(s.site[row])
+        if phase == Phase.COMING or at < s.now_ms or (phase in (Phase.CHARGING, Phase.ENDING) and at < v.from_ms[row]):
+            raise ChargingError(f"car {car} cannot leave site {site} at {at} ms: not there yet, or the moment is past")
+        if phase == Phase.QUEUED:
+            v.outcome[row] = Outcome.LEFT_QUEUE
+            v.wait_ms[row] = at - int(s.asked[row])
+            self.queues.give_up(row)
+        elif phase == Phase.STARTING:
+            v.outcome[row] = Outcome.LEFT
+        elif phase == Phase.CHARGING:
+            if at > s.now_ms:
+                self._gone_w[site] += v.grant_w[row]
+            self.load.cover(s.now_ms, at)
+            status = kernels.charge(row, at, *self._arrays())
+            if status == kernels.GOES_ON:
+                v.outcome[row] = Outcome.LEFT
+            else:
+                self._judge(row, status)
+            v.grant_w[row] = 0.0
+        self._free_car(row)
+        s.arm(row, Phase.LEAVING, at)
+
+    def _done_with(self, row: int, outcome: Outcome) -> None:
+        """The visit ends by itself: the car is free, and told so when it wanted to drive on."""
+        self.visits.outcome[row] = outcome
+        self._free_car(row)
+        if self.visits.leave_ms[row] < 0:
+            self._released.append((int(self.sessions.car[row]), self.sessions.now_ms, outcome))
+
+    def _free_car(self, row: int) -> None:
+        car = self.sessions.car[row]
+        self.visits.soc_out_j[row] = self.fleet.battery_j[car]
+        self.car_session[car] = -1
+        self.fleet.state[car] = State.PARKED
+
+    def _finish_row(self, row: int) -> None:
+        self.sessions.close(row)
+        self._ended_rows.append(row)
+
+    def _arrays(self) -> tuple[Any, ...]:
+        """Arrays and scalars that every charging kernel takes last, in their order."""
+        s, v, f, load = self.sessions, self.visits, self.fleet, self.load
+        return (
+            s.car, s.site, v.dc, v.grant_w, v.target_j, v.stop_ms, v.from_ms, v.energy_j, v.meter_j, v.loss_j, v.part_j,
+            v.meter_part_j, f.model, f.capacity_j, f.battery_j, f.charged_j, f.meter_j, self.curve_w, load.open_j,
+            load.first, load.interval_ms, *self.efficiency,
+        )  # fmt: skip
+
+    # ---------------------------------------------------------------- tables, sums, restore
+
+    def _write(self, rows: list[int]) -> None:
+        """Append sessions to the table and add them up; they have ended, or the run has."""
+        if not rows:
+            return
+        at = np.array(rows)
+        s, v, sites = self.sessions, self.visits, self.sites
+        car, site, socket = s.car[at], s.site[at], v.socket[at]
+        connector = np.array((*SOCKET_KINDS, ""), object)
+        capacity = self.fleet.capacity_j[car]
+        self.table.append(
+            session_id=v.session_id[at],
+            car_id=car,
+            site_id=site,
+            connector=connector[np.where(socket >= 0, sites.socket_kind[socket], len(SOCKET_KINDS))],
+            kind=np.array(SITE_KINDS, object)[sites.site_kind[site]],
+            asked_s=s.asked[at] / 1000,
+            plugged_s=_seconds(v.plugged_ms[at]),
+            done_s=_seconds(v.done_ms[at]),
+            unplugged_s=_seconds(v.unplugged_ms[at]),
+            energy_kwh=v.energy_j[at] / 3.6e6,
+            meter_kwh=v.meter_j[at] / 3.6e6,
+            soc_in=v.soc_in_j[at] / capacity,
+            soc_out=v.soc_out_j[at] / capacity,
+            wait_s=v.wait_ms[at] / 1000,
+            outcome=np.array(OUTCOMES, object)[v.outcome[at]],
+        )
+        self.ended += np.bincount(v.outcome[at], minlength=len(OUTCOMES))
+        for name in ("energy_j", "meter_j", "loss_j", "wait_ms"):
+            self._sums[name] += int(getattr(v, name)[at].sum())
+        self._sums["waited"] += int((v.wait_ms[at] > 0).sum())
+
+    def finish(self, end_ms: int) -> None:
+        """Write the sessions that are still live and the open intervals; call once, when the queue clock is at the end.
+
+        Live sessions get the outcome "open", but who was taken away in the last moment keeps its own.
+        """
+        if self._finished:
+            return
+        self.released()
+        self._finished = True
+        s, v = self.sessions, self.visits
+        rows = s.live(Work.CHARGE)
+        rows = rows[np.argsort(v.session_id[rows])]
+        waiting = rows[s.phase[rows] == Phase.QUEUED]
+        v.wait_ms[waiting] = end_ms - s.asked[waiting]
+        stay = rows[s.phase[rows] != Phase.LEAVING]
+        v.outcome[stay] = Outcome.OPEN
+        v.soc_out_j[stay] = self.fleet.battery_j[s.car[stay]]
+        gone = rows[(s.phase[rows] == Phase.LEAVING) & (v.plugged_ms[rows] >= 0)]
+        v.unplugged_ms[gone] = s.due[gone]
+        queued = self._in_queue()
+        self.queues.close(end_ms, s.site[queued], s.asked[queued])
+        self._write(rows.tolist())
+        self.load.finish()
+
+    def ledger(self) -> dict[str, int]:
+        """What must add up, as residuals that are all 0 (J, ms or rows); complete after `finish`, valid at any time."""
+        fleet, v = self.fleet, self.visits
+        rows = np.empty(0, np.int64) if self._finished else np.append(self.sessions.live(Work.CHARGE), self._ended_rows)
+        rows = rows.astype(np.int64)
+        energy, meter, loss = (self._sums[n] + int(getattr(v, n)[rows].sum()) for n in ("energy_j", "meter_j", "loss_j"))
+        queued = np.empty(0, np.int64) if self._finished else self._in_queue()
+        at_site = np.isin(fleet.state, (State.QUEUED, State.PLUGGED))
+        return {
+            "cars_minus_sessions_j": int(fleet.charged_j.sum()) - self._charged_before_j - energy,
+            "car_meters_minus_sessions_j": int(fleet.meter_j.sum()) - self._meter_before_j - meter,
+            "meter_minus_battery_and_loss_j": meter - energy - loss,
+            "grid_minus_sessions_j": self.load.metered_j - meter,
+            "sessions_without_outcome": self.asked - int(self.ended[1:].sum()) - len(rows) + int(self.ended[0]),
+            "cars_at_sites_without_session": int((at_site != (self.car_session >= 0)).sum()),
+            "littles_law_ms": self.queues.residual_ms(
+                self.sessions.now_ms, self.sessions.site[queued], self.sessions.asked[queued]
+            ),
+        }
+
+    def queue_summary(self) -> dict[str, float]:
+        """Sessions asked, waited (longer than 0), mean wait over all who did not balk, balked and reneged; as written."""
+        balked = int(self.ended[Outcome.BALKED])
+        stayed = int(self.ended.sum()) - balked
+        wait_s = self._sums["wait_ms"] / 1000
+        return {
+            "sessions": self.asked,
+            "waited": self._sums["waited"],
+            "mean_wait_s": wait_s / stayed if stayed else 0.0,
+            "mean_wait_of_waiting_s": wait_s / self._sums["waited"] if self._sums["waited"] else 0.0,
+            "balked": balked,
+            "reneged": int(self.ended[Outcome.RENEGED]),
+        }
+
+    def grid_summary(self) -> dict[str, float]:
+        """energy_kwh, peak_kw, peak_time_s and coincidence; see `GridLoad.summary`."""
+        return self.load.summary(self.rated_w)
+
+    def revive(self, env: simpy.Environment) -> None:
+        """Go on in a new SimPy environment from the tables alone, between two ticks.
+
+        Held sockets are asked for again, then queue places in the order asked, then processes start in serial order.
+        """
+        s = self.sessions
+        rows = s.live(Work.CHARGE)
+        rows = rows[np.argsort(s.serial[rows])]
+        holds = (self.visits.plugged_ms[rows] >= 0).tolist()
+        waits = (s.phase[rows] == Phase.QUEUED).tolist()
+        socket = self.visits.socket
+        turns = self.queues.restart(
+            env,
+            [(r, int(socket[r])) for r, held in zip(rows.tolist(), holds, strict=True) if held],
+            [(r, int(socket[r])) for r, queued in zip(rows.tolist(), waits, strict=True) if queued],
+        )
+        s.revive(env, turns)
+
+    def _in_queue(self) -> NDArray[np.int64]:
+        """Rows that count as waiting: in the queue, or leaving it within the tick."""
+        s = self.sessions
+        rows = s.live(Work.CHARGE)
+        leaving = (s.phase[rows] == Phase.LEAVING) & (self.visits.plugged_ms[rows] < 0)
+        return rows[(s.phase[rows] == Phase.QUEUED) | leaving]
+
+
+def _seconds(ms: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.where(ms >= 0, ms / 1000, np.nan)

@@ -1,0 +1,132 @@
+"""What charging knows about each live session beside the table of sessions, and the table of ended ones."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.events import Column
+
+
+class Phase(IntEnum):
+    """Where a charging session stands; 0 is a free row."""
+
+    COMING = 1  # will ask for a socket when the car is there
+    QUEUED = 2
+    STARTING = 3  # plugged, waits for handshake or timer
+    CHARGING = 4
+    ENDING = 5  # last joule is known, its moment is due
+    IDLE = 6  # done, still plugged
+    LEAVING = 7  # the car is gone or going; the socket is free when due
+
+
+class Outcome(IntEnum):
+    """How a session ended; exactly one each."""
+
+    NONE = 0
+    FULL = 1
+    DONE = 2  # reached the energy it came for
+    LIMIT = 3  # longest session at a fast charger
+    LEFT = 4  # the car was needed before it was done
+    BALKED = 5  # did not join the queue
+    RENEGED = 6  # lost patience in the queue
+    LEFT_QUEUE = 7  # the car was needed while it stood in the queue
+    OPEN = 8  # still there when the run ended
+
+
+OUTCOMES = ("", "full", "done", "limit", "left", "balked", "reneged", "left_queue", "open")
+
+_COLUMNS = {
+    "session_id": "i8",
+    "socket": "i4",  # row among the sites' sockets, -1 none yet
+    "dc": "?",
+    "outcome": "u1",
+    "leave_ms": "i8",  # planned departure, -1 as soon as charged
+    "plugged_ms": "i8",  # -1 not (yet)
+    "done_ms": "i8",
+    "unplugged_ms": "i8",
+    "wait_ms": "i8",  # spent in the queue
+    "stop_ms": "i8",  # latest end of charging, -1 none
+    "from_ms": "i8",  # energy is counted up to here
+    "target_j": "i8",  # battery energy it wants to have
+    "soc_in_j": "i8",
+    "soc_out_j": "i8",
+    "energy_j": "i8",  # into the battery
+    "meter_j": "i8",
+    "loss_j": "i8",
+    "part_j": "f8",  # fraction of a joule not yet counted
+    "meter_part_j": "f8",
+    "socket_w": "f8",  # most that socket and car allow: AC at the meter, DC at the plug
+    "fraction": "f8",  # the policy's part of it
+    "want_w": "f8",
+    "grant_w": "f8",  # at the meter, in this tick
+}
+
+_NONE = {"socket": -1, "plugged_ms": -1, "done_ms": -1, "unplugged_ms": -1, "stop_ms": -1, "fraction": 1.0}
+
+SESSIONS = {
+    "session_id": Column("i8", "", "serial, in the order asked"),
+    "car_id": Column("i4", "", "fleet car"),
+    "site_id": Column("i4", "", "charging site"),
+    "connector": Column("str", "", "socket used or queued for; empty when it balked"),
+    "kind": Column("str", "", "home, work, public or fast"),
+    "asked_s": Column("f8", "s", "car asks for a socket"),
+    "plugged_s": Column("f8", "s", "plugged in; null when it never was"),
+    "done_s": Column("f8", "s", "last current; null when charging did not come to its end"),
+    "unplugged_s": Column("f8", "s", "socket free again; null when still plugged or never plugged"),
+    "energy_kwh": Column("f8", "kWh", "into the battery"),
+    "meter_kwh": Column("f8", "kWh", "drawn at the meter"),
+    "soc_in": Column("f8", "", "state of charge when it asked, 0 to 1"),
+    "soc_out": Column("f8", "", "state of charge when it left, 0 to 1"),
+    "wait_s": Column("f8", "s", "time in the queue"),
+    "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue or open"),
+}
+
+
+class Visits:
+    """Struct of arrays over the columns above; rows are those of the table of sessions."""
+
+    session_id: NDArray[np.int64]
+    socket: NDArray[np.int32]
+    dc: NDArray[np.bool_]
+    outcome: NDArray[np.uint8]
+    leave_ms: NDArray[np.int64]
+    plugged_ms: NDArray[np.int64]
+    done_ms: NDArray[np.int64]
+    unplugged_ms: NDArray[np.int64]
+    wait_ms: NDArray[np.int64]
+    stop_ms: NDArray[np.int64]
+    from_ms: NDArray[np.int64]
+    target_j: NDArray[np.int64]
+    soc_in_j: NDArray[np.int64]
+    soc_out_j: NDArray[np.int64]
+    energy_j: NDArray[np.int64]
+    meter_j: NDArray[np.int64]
+    loss_j: NDArray[np.int64]
+    part_j: NDArray[np.float64]
+    meter_part_j: NDArray[np.float64]
+    socket_w: NDArray[np.float64]
+    fraction: NDArray[np.float64]
+    want_w: NDArray[np.float64]
+    grant_w: NDArray[np.float64]
+
+    def __init__(self) -> None:
+        self.rows = 0
+        for name, dtype in _COLUMNS.items():
+            setattr(self, name, np.zeros(0, dtype))
+
+    def grow(self, rows: int) -> None:
+        """Have at least `rows` rows, keeping what is there."""
+        more = rows - self.rows
+        if more <= 0:
+            return
+        for name, dtype in _COLUMNS.items():
+            setattr(self, name, np.concatenate([getattr(self, name), np.zeros(more, dtype)]))
+        self.rows = rows
+
+    def clear(self, row: int) -> None:
+        """Make a row ready for a new session."""
+        for name in _COLUMNS:
+            getattr(self, name)[row] = _NONE.get(name, 0)

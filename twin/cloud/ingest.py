@@ -1,0 +1,132 @@
+"""The cloud's front door: delivered messages wait for ingest workers (SimPy)."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import simpy
+from numpy.typing import ArrayLike, NDArray
+
+COMING, QUEUED, SERVED, DONE = range(4)
+"""Phases of a batch."""
+
+PARTITIONS = 20
+"""Batches per tick at most: cells are spread over so many partitions of the message broker,
+whose batches come one after the other over the tick."""
+
+
+class Ingest:
+    """Workers that take batches of messages in order of arrival.
+
+    A batch is a row: phase, due, serial. The SimPy processes hold no state; each can be
+    entered at any phase, and a batch changes only through `arm`.
+
+    Parameters
+    ----------
+    env : simpy.Environment
+        Integer milliseconds.
+    workers : int
+    messages_per_s : float
+        Messages that one worker takes per second.
+    """
+
+    def __init__(self, env: simpy.Environment, *, workers: int, messages_per_s: float) -> None:
+        self.env = env
+        self.workers = simpy.Resource(env, capacity=workers)
+        self.messages_per_s = messages_per_s
+        self.phase: list[int] = []
+        self.due: list[int] = []
+        self.serial: list[int] = []
+        self.came: list[int] = []
+        self.messages: list[int] = []
+        self._free: list[int] = []
+        self._serials = 0
+        self.received = 0
+        self.taken = 0
+        self.longest_queue = 0
+        self._latency_ms: list[int] = []
+        self._latency_messages: list[int] = []
+
+    def arm(self, row: int, phase: int, due: int) -> None:
+        """Move one batch to a phase that ends at `due`, ms; the only way a batch changes."""
+        self._serials += 1
+        self.phase[row], self.due[row], self.serial[row] = phase, due, self._serials
+        if phase == DONE:
+            self.taken += self.messages[row]
+            self._latency_ms.append(due - self.came[row])
+            self._latency_messages.append(self.messages[row])
+            self._free.append(row)
+
+    def receive(self, messages: NDArray[np.int64], t0_ms: int, t1_ms: int) -> None:
+        """Messages that cells delivered in [t0, t1) arrive over the next tick, a batch per partition.
+
+        Parameters
+        ----------
+        messages : ndarray of int64, shape (n_cells,)
+        t0_ms, t1_ms : int
+            The tick; the environment stands at t1.
+        """
+        parts = min(PARTITIONS, len(messages))
+        load = np.bincount(np.arange(len(messages)) % parts, weights=messages, minlength=parts).astype(np.int64)
+        for part in np.flatnonzero(load).tolist():
+            count = int(load[part])
+            came = t1_ms + part * (t1_ms - t0_ms) // parts
+            row = self._row()
+            self.messages[row], self.came[row] = count, came
+            self.received += count
+            self.arm(row, COMING, came)
+            self.env.process(self._work(row))
+
+    def _row(self) -> int:
+        if self._free:
+            return self._free.pop()
+        for column in (self.phase, self.due, self.serial, self.came, self.messages):
+            column.append(0)
+        return len(self.phase) - 1
+
+    def _work(self, row: int) -> Generator[simpy.Event, Any, None]:
+        env = self.env
+        if self.phase[row] == COMING:
+            yield env.timeout(self.due[row] - int(env.now))
+            self.arm(row, QUEUED, int(env.now))
+        with self.workers.request() as worker:
+            self.longest_queue = max(self.longest_queue, len(self.workers.queue))
+            yield worker
+            if self.phase[row] == QUEUED:
+                service_ms = max(1, round(1000 * self.messages[row] / self.messages_per_s))
+                self.arm(row, SERVED, int(env.now) + service_ms)
+            yield env.timeout(self.due[row] - int(env.now))
+        self.arm(row, DONE, int(env.now))
+
+    @property
+    def inside(self) -> int:
+        """Messages that came and are not yet taken."""
+        free = set(self._free)
+        return sum(count for row, count in enumerate(self.messages) if row not in free)
+
+    def latency_s(self, shares: ArrayLike = (0.5, 0.95)) -> tuple[float, NDArray[np.float64]]:
+        """Mean and quantiles of the time from arrival to taken, s, weighted by messages; NaN without any."""
+        waits = np.array(self._latency_ms, np.int64)
+        weight = np.array(self._latency_messages, np.int64)
+        at = np.atleast_1d(np.asarray(shares, np.float64))
+        if not len(waits):
+            return float("nan"), np.full(len(at), np.nan)
+        order = np.argsort(waits, kind="stable")
+        upto = np.cumsum(weight[order])
+        row = np.searchsorted(upto, at * upto[-1])
+        return float((waits * weight).sum() / weight.sum() / 1000), waits[order][np.minimum(row, len(waits) - 1)] / 1000
+
+    def summary(self) -> dict[str, Any]:
+        """Messages received and taken, latency, longest queue of batches."""
+        mean, (median, high) = self.latency_s()
+        return {
+            "messages_received": self.received,
+            "messages_taken": self.taken,
+            "messages_inside": self.inside,
+            "mean_latency_s": None if np.isnan(mean) else mean,
+            "median_latency_s": None if np.isnan(median) else float(median),
+            "p95_latency_s": None if np.isnan(high) else float(high),
+            "longest_queue": self.longest_queue,
+        }

@@ -1,0 +1,83 @@
+"""Weather that cars feel: outside temperature, cabin power, stiffer drivelines in the cold."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from twin.facts import load
+from twin.fleet.catalogue import HVAC_PROFILES
+from twin.settings import ClimateSettings
+
+_HOUR_MS = 3_600_000
+HOURS = 24
+
+
+class ClimateError(ValueError):
+    """A temperature series cannot be used; one line saying what is valid."""
+
+
+def hourly_c(settings: ClimateSettings) -> NDArray[np.float64]:
+    """Outside temperature by hour of the day, °C, shape (24,).
+
+    Raises
+    ------
+    ClimateError
+        When a list does not have one value per hour.
+    """
+    value = settings.ambient_c
+    if not isinstance(value, list):
+        return np.full(HOURS, float(value))
+    if len(value) != HOURS:
+        raise ClimateError(f"climate.ambient_c has {len(value)} values; valid: one number, or {HOURS}, one per hour")
+    return np.array(value, float)
+
+
+def ambient_c(settings: ClimateSettings, t_ms: int, *, start_s_of_day: int = 0) -> float:
+    """Outside temperature at a moment, °C; constant within an hour of the day.
+
+    Examples
+    --------
+    >>> ambient_c(ClimateSettings(ambient_c=[float(h) for h in range(24)]), 90 * 60_000)
+    1.0
+    """
+    return float(hourly_c(settings)[hour_of_day(t_ms, start_s_of_day)])
+
+
+def hour_of_day(t_ms: int, start_s_of_day: int) -> int:
+    """Hour of the day at `t_ms` after a start `start_s_of_day` seconds past midnight."""
+    return (t_ms + 1000 * start_s_of_day) // _HOUR_MS % HOURS
+
+
+@cache
+def _cabin_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    facts = load("vehicles")["physics"]["hvac"]
+    return np.array(facts["ambient_c"], float), 1000.0 * np.array([facts[f"{name}_kw"] for name in HVAC_PROFILES])
+
+
+def cabin_w(profile: int, ambient: ArrayLike) -> NDArray[np.float64]:
+    """Electric power that keeps the cabin comfortable, W (steady state; fact vehicles.physics.hvac).
+
+    Parameters
+    ----------
+    profile : int
+        Row of HVAC_PROFILES.
+    ambient : float or array
+        Outside temperature, °C; beyond -20 and 40 °C as at the ends.
+    """
+    celsius, watts = _cabin_table()
+    return np.atleast_1d(np.interp(np.asarray(ambient, float), celsius, watts[profile]))
+
+
+def driveline_loss(ambient: ArrayLike) -> NDArray[np.float64]:
+    """Factor on traction energy in the cold: 1 when mild, 1.10 at -7 °C, linear between and below.
+
+    Facts vehicles.physics.cold (measured at -7 °C) and energy.cold (where it begins).
+    """
+    mild = float(load("energy")["cold"]["driveline_loss_starts_c"])
+    at_minus7 = load("vehicles")["physics"]["cold"]["driveline_loss_increase_pct_at_minus7c"] / 100.0
+    below: NDArray[np.float64] = np.maximum(0.0, mild - np.atleast_1d(np.asarray(ambient, float)))
+    factor: NDArray[np.float64] = 1.0 + at_minus7 * below / (mild + 7.0)
+    return factor

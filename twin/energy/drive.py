@@ -1,0 +1,193 @@
+"""Energy of the fleet's driving: what leaves batteries and tanks for the links that cars leave.
+
+A link's energy follows from a speed profile that fits the link and the traffic: how
+fast the car goes between stops, how much speed it gains again and again, how much of
+that it brakes away. The profile depends on the ratio of mean to free speed and was
+fitted to real 1 Hz traces (`facts/energy.toml` [link_profile]).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from maps.network import GIVE_WAY, STOP, TOLL_BOOTH, RoadNetwork
+from twin.energy import kernels
+from twin.energy.climate import cabin_w, driveline_loss, hourly_c
+from twin.facts import load
+from twin.fleet.catalogue import Catalogue, Param
+from twin.fleet.fleet import Fleet, Kind
+from twin.settings import ClimateSettings
+from twin.traffic.traversals import Traversals
+
+# declared twice because kernels import nothing of ours
+assert all(getattr(kernels, p.name) == p for p in Param if hasattr(kernels, p.name))
+assert tuple(Kind) == (kernels.ELECTRIC, kernels.EPOWER, kernels.COMBUSTION)
+
+PLANNED_PACE = 0.75
+"""Mean speed over free speed that `Drive.predict_j` supposes where only length and time are known."""
+
+
+def link_profile() -> NDArray[np.float64]:
+    """Constants of the link model in the kernels' order (fact energy.link_profile)."""
+    f = load("energy")["link_profile"]
+    names = ("pace_low", "pace_rise", "spread", "", "coast", "calm_0", "calm_v", "calm_min", "busy_0", "busy_v")
+    return np.array([f[name] if name else 1.0 / f["knee"] for name in names])
+
+
+def road_records(network: RoadNetwork) -> NDArray[np.float64]:
+    """One record per link for the kernel, shape (n_links, ROAD_COLUMNS).
+
+    A stop sign, a give-way sign or a toll booth at the link's end costs speed that the
+    travel time of the traffic engine may not show (fact energy.link_control): the
+    larger of the two counts. Signals are in the travel time.
+    """
+    profile = link_profile()
+    speed, length = network.link_speed, network.link_length
+    road = np.zeros((network.n_links, kernels.ROAD_COLUMNS))
+    road[:, kernels.LENGTH] = length
+    road[:, kernels.FREE_SPEED] = speed
+    road[:, kernels.FREE_S] = network.link_free_s
+    calm = np.maximum(profile[kernels.CALM_MIN], profile[kernels.CALM_0] - profile[kernels.CALM_V] * speed)
+    busy = np.maximum(calm, profile[kernels.BUSY_0] + profile[kernels.BUSY_V] * speed)
+    road[:, kernels.CALM] = calm
+    road[:, kernels.BUSY] = busy
+    facts = load("energy")["link_control"]
+    share = np.zeros(256)
+    share[STOP], share[GIVE_WAY], share[TOLL_BOOTH] = facts["stop"], facts["give_way"], facts["toll_booth"]
+    lost = share[network.node_control[network.link_to]]
+    # on a very short link the sign cannot cost more than the busiest driving does
+    road[:, kernels.CONTROL] = np.minimum(busy, 0.5 * lost * speed * speed / length)
+    road[:, kernels.LENGTH_MM] = np.rint(1000.0 * length)
+    return road
+
+
+class Drive:
+    """Spends energy for driving and keeps the books.
+
+    Parameters
+    ----------
+    fleet : Fleet
+        Its energy, fuel and distance columns are written.
+    catalogue : Catalogue
+        Parameters of the models.
+    network : RoadNetwork
+        Roads that the traversals refer to.
+    climate : ClimateSettings
+        Outside temperature.
+    market : str
+        Kept for market-specific habits of later rooms; no number depends on it yet.
+    start_s_of_day : int
+        Civil time of the scenario's start, for the hourly temperature.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        catalogue: Catalogue,
+        network: RoadNetwork,
+        climate: ClimateSettings,
+        market: str,
+        *,
+        start_s_of_day: int = 0,
+    ) -> None:
+        self.fleet = fleet
+        self.market = market
+        self._matrix = np.ascontiguousarray(catalogue.matrix)
+        self._road = road_records(network)
+        self._profile = link_profile()
+        self._start_ms = 1000 * start_s_of_day
+        celsius = hourly_c(climate)
+        profiles = catalogue.matrix[:, Param.HVAC].astype(int)
+        self._cabin_w = np.ascontiguousarray(np.array([cabin_w(p, celsius) for p in profiles]).T)
+        self._loss = driveline_loss(celsius)
+        self._control = _engine_control()
+        self.engine_on = np.zeros(fleet.size, np.uint8)
+        """1 while the engine of an e-POWER car runs; part of the state to be saved."""
+        self.empty = np.zeros(fleet.size, np.uint8)
+        """1 from running empty until there is energy again; part of the state to be saved."""
+        self.total = np.zeros(8, np.int64)
+        """Sums over all traversals so far (kernels.ROWS_…); part of the state to be saved."""
+        self._ran_empty = np.zeros(fleet.size, np.int64)
+        self._battery_start = self._balance()
+        self._rows_start = self._fleet_sums()
+
+    def spend(self, traversals: Traversals) -> NDArray[np.int64]:
+        """Spend the energy of the tick's traversals, in their order.
+
+        Fills `energy_j` (net out of the battery, negative when more came in), `fuel_ul`
+        and `driven_mm` of the rows and updates the fleet. A battery car that lacks energy
+        drives the part of the link that it can; the rest, and further links, are towed.
+
+        Returns
+        -------
+        int64 (k,)
+            Cars that ran empty in this call, in order; none twice until it has energy again.
+        """
+        fleet, t = self.fleet, traversals
+        found = kernels.spend(
+            t.n, t.car, t.link, t.enter_ms, t.exit_ms, t.energy_j, t.fuel_ul, t.driven_mm,
+            self._road, self._profile, self._matrix, self._cabin_w, self._loss, self._control, self._start_ms,
+            fleet.model, fleet.battery_j, fleet.capacity_j, fleet.traction_j, fleet.engine_j,
+            fleet.fuel_ul, fleet.driven_mm, fleet.towed_mm, fleet.drive_ms,
+            self.engine_on, self.empty, self.total, self._ran_empty,
+        )  # fmt: skip
+        return self._ran_empty[:found].copy()
+
+    def predict_j(self, rows: ArrayLike, metres: ArrayLike, seconds: ArrayLike, *, at_ms: int = 0) -> NDArray[np.int64]:
+        """Battery energy that trips will need, for planning; 0 for cars that do not plug in.
+
+        Parameters
+        ----------
+        rows : int (n,), cars
+        metres, seconds : float, broadcast with `rows`; length and duration of each trip
+        at_ms : moment whose temperature counts
+        """
+        rows, metres, seconds = np.broadcast_arrays(
+            np.atleast_1d(np.asarray(rows, np.int64)), np.asarray(metres, float), np.asarray(seconds, float)
+        )
+        hour = (at_ms + self._start_ms) // 3_600_000 % 24
+        out = np.zeros(len(rows), np.int64)
+        kernels.predict(
+            self.fleet.model[rows], np.ascontiguousarray(metres), np.ascontiguousarray(seconds), PLANNED_PACE,
+            self._profile, self._matrix, self._cabin_w[hour], self._loss[hour], out,
+        )  # fmt: skip
+        return out
+
+    def ledger(self) -> dict[str, int]:
+        """What must be 0: joules, litres and metres that are missing on one side of a booking."""
+        fleet = self.fleet
+        energy, fuel, driven, length = (self._fleet_sums() - self._rows_start).tolist()
+        total = self.total
+        return {
+            "battery_j": int(np.abs(self._balance() - self._battery_start).sum()),
+            "battery_below_empty": int(np.count_nonzero(fleet.battery_j < 0)),
+            "battery_above_full": int(np.count_nonzero(fleet.battery_j > fleet.capacity_j)),
+            "traversal_energy_j": energy - int(total[kernels.ROWS_ENERGY_J]),
+            "traversal_fuel_ul": fuel - int(total[kernels.ROWS_FUEL_UL]),
+            "traversal_driven_mm": driven - int(total[kernels.ROWS_DRIVEN_MM]),
+            "traversal_length_mm": length - int(total[kernels.ROWS_LENGTH_MM]),
+        }
+
+    def _balance(self) -> NDArray[np.int64]:
+        """Battery at the very start of each car's life, as its books say."""
+        f = self.fleet
+        balance: NDArray[np.int64] = f.battery_j - f.charged_j + f.traction_j - f.engine_j
+        return balance
+
+    def _fleet_sums(self) -> NDArray[np.int64]:
+        f = self.fleet
+        driven = int(f.driven_mm.sum())
+        net = int(f.traction_j.sum()) - int(f.engine_j.sum())
+        return np.array([net, int(f.fuel_ul.sum()), driven, driven + int(f.towed_mm.sum())])
+
+
+def co2_kg(fuel_ul: int) -> float:
+    """Tank-to-wheel CO2 of petrol, kg (fact vehicles.physics.fuel)."""
+    return float(fuel_ul * 1e-6 * load("vehicles")["physics"]["fuel"]["gasoline_co2_kg_per_l_tank_to_wheel"])
+
+
+def _engine_control() -> NDArray[np.float64]:
+    facts = load("vehicles")["physics"]["series_hybrid"]["control"]
+    first = [facts["soc_low_start_engine"], facts["soc_high_stop_engine"], 1000.0 * facts["ev_power_limit_kw"]]
+    return np.array(first + [1000.0 * kw for kw in facts["generator_setpoints_kw"]])

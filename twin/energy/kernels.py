@@ -1,0 +1,192 @@
+"""Compiled energy: one pass over the links that cars left in a tick.
+
+`road` has one record per link, `matrix` one per car model (columns: twin.fleet.catalogue.Param),
+`profile` the constants of `facts/energy.toml` [link_profile]. Amounts in the ledger are
+integers: what is added to one column is subtracted from another as the same number.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+# columns of `road`
+LENGTH, FREE_SPEED, FREE_S, CALM, BUSY, CONTROL, LENGTH_MM = range(7)
+ROAD_COLUMNS = 8  # one cache line
+# entries of `profile`
+PACE_LOW, PACE_RISE, SPREAD, INV_KNEE, COAST, CALM_0, CALM_V, CALM_MIN, BUSY_0, BUSY_V = range(10)
+# entries of `control` (e-POWER engine)
+SOC_LOW, SOC_HIGH, EV_LIMIT_W, FIRST_SETPOINT = range(4)
+# columns of Param; the numbers are checked against the enum at import of twin.energy.drive
+KIND, MASS, INERTIA, A, B, C, ETA_DRIVE, ETA_REGEN, REGEN_SHARE, P_CONST, AUX = range(11)
+GENERATOR, ETA_FUEL_BUS, FUEL_PER_WHEEL, FUEL_IDLE, FUEL_PER_AUX, LHV = range(15, 21)
+ELECTRIC, EPOWER, COMBUSTION = range(3)
+# entries of `total`
+ROWS_ENERGY_J, ROWS_FUEL_UL, ROWS_DRIVEN_MM, ROWS_LENGTH_MM, OVER_RATED, REGEN_REFUSED_J = range(6)
+
+
+@njit(cache=True, inline="always")
+def wheel(length, free_speed, free_s, calm, busy, control, seconds, inertia, a, b, c, profile):  # type: ignore[no-untyped-def]
+    """Traction energy, braked energy (both at the wheel, J) and moving time (s) of one link.
+
+    `control` is the speed gain per metre that a sign at the link's end forces.
+    """
+    q = min(1.0, free_s / seconds)
+    pace = max(q, profile[PACE_LOW] + profile[PACE_RISE] * q)
+    speed = free_speed * pace
+    delay = 1.0 - q
+    force = a + b * speed + c * speed * speed * (1.0 + profile[SPREAD] * delay)
+    gain = max(control, calm + (busy - calm) * min(1.0, delay * profile[INV_KNEE]))
+    push = inertia * gain
+    braked = push * push / (push + profile[COAST] * force)
+    moving_s = min(seconds, free_s / (pace * (0.6 + 0.4 * q)))
+    return (force + braked) * length, braked * length, moving_s
+
+
+@njit(cache=True)
+def engine(need, seconds, battery, low, high, on, control, rated):  # type: ignore[no-untyped-def]
+    """Bus energy from an e-POWER engine over a link of constant power, and whether it runs at the end.
+
+    Above the limit of electric drive the engine runs at the first set-point that covers
+    the demand, and follows the load once the battery is at the upper threshold. Below,
+    it runs at a set-point from the lower to the upper threshold and rests on the way
+    back; the cycles within a long link are counted, not stepped.
+    """
+    power = need / seconds
+    if power <= 0.0:
+        return 0.0, False
+    setpoint = rated
+    for k in range(FIRST_SETPOINT, len(control)):
+        if control[k] > power:
+            setpoint = min(rated, control[k])
+            break
+    if power > control[EV_LIMIT_W] or setpoint <= power:
+        return min(setpoint * seconds, need + max(0.0, high - battery)), True
+    rise, left, made = setpoint - power, seconds, 0.0
+    if on and battery >= high:
+        on = False
+    if not on and battery <= low:
+        on = True
+    if on:
+        span = (high - battery) / rise
+        if span >= left:
+            return setpoint * left, True
+        made = setpoint * span
+        left -= span
+        battery = high
+    span = (battery - low) / power
+    if span >= left:
+        return made, False
+    left -= span
+    run = (high - low) / rise
+    rest = (high - low) / power
+    cycles = np.floor(left / (run + rest))
+    left -= cycles * (run + rest)
+    made += cycles * run * setpoint
+    if left <= run:
+        return made + setpoint * left, True
+    return made + setpoint * run, False
+
+
+@njit(cache=True)
+def spend(  # type: ignore[no-untyped-def]
+    n, car, link, enter_ms, exit_ms, energy_j, fuel_ul, driven_mm,
+    road, profile, matrix, cabin_w, loss, control, start_ms,
+    model, battery_j, capacity_j, traction_j, engine_j, car_fuel_ul, car_driven_mm, car_towed_mm, drive_ms,
+    engine_on, empty, total, ran_empty,
+):  # fmt: skip
+    """Spend the energy of `n` traversals in time order; returns how many cars ran empty now.
+
+    cabin_w (24, n_models) and loss (24,) hold by hour of the day at the link's end.
+    """
+    found = 0
+    for i in range(n):
+        who = car[i]
+        where = link[i]
+        kind_of = model[who]
+        hour = ((exit_ms[i] + start_ms) // 3_600_000) % 24
+        ms = exit_ms[i] - enter_ms[i]
+        seconds = max(ms, 1) * 0.001
+        par = matrix[kind_of]
+        rec = road[where]
+        mm = np.int64(rec[LENGTH_MM])
+        traction, braked, moving_s = wheel(
+            rec[LENGTH], rec[FREE_SPEED], rec[FREE_S], rec[CALM], rec[BUSY], rec[CONTROL], seconds,
+            par[INERTIA], par[A], par[B], par[C], profile,
+        )  # fmt: skip
+        cabin = cabin_w[hour, kind_of]
+        out, burnt, went = np.int64(0), np.int64(0), mm
+        if par[KIND] == COMBUSTION:
+            fuel = traction * loss[hour] * par[FUEL_PER_WHEEL] + (par[FUEL_IDLE] + par[FUEL_PER_AUX] * cabin) * seconds
+            burnt = np.int64(fuel / par[LHV] * 1e6 + 0.5)
+        else:
+            bus = traction * loss[hour] / par[ETA_DRIVE] - braked * par[REGEN_SHARE] * par[ETA_REGEN]
+            bus += par[P_CONST] * moving_s + (par[AUX] + cabin) * seconds
+            need = np.int64(np.floor(bus + 0.5))
+            have = battery_j[who]
+            room = capacity_j[who] - have
+            if par[KIND] == EPOWER:
+                full = capacity_j[who]
+                made_j, on = engine(
+                    float(need), seconds, float(have), control[SOC_LOW] * full, control[SOC_HIGH] * full,
+                    engine_on[who] != 0, control, par[GENERATOR],
+                )  # fmt: skip
+                engine_on[who] = on
+                made = min(np.int64(made_j + 0.5), max(room + need, np.int64(0)))
+                if made < need - have:  # a long pull above rated power; counted
+                    made = need - have
+                    total[OVER_RATED] += 1
+                engine_j[who] += made
+                burnt = np.int64(made / (par[ETA_FUEL_BUS] * par[LHV]) * 1e6 + 0.5)
+            else:
+                made = np.int64(0)
+            out = need - made
+            if out > have:  # battery car: drives the part that it has energy for, then is towed
+                went = np.int64(mm * (have / out))
+                need = out = have
+                if empty[who] == 0 or have > 0:
+                    empty[who] = 1
+                    ran_empty[found] = who
+                    found += 1
+            else:
+                if have > 0:
+                    empty[who] = 0
+                if -out > room:  # no room for what braking gives: the friction brakes take it
+                    total[REGEN_REFUSED_J] += -out - room
+                    need += -out - room
+                    out = -room
+            battery_j[who] = have - out
+            traction_j[who] += need
+        if burnt != 0:  # columns that most cars never touch stay out of the cache
+            car_fuel_ul[who] += burnt
+        car_driven_mm[who] += went
+        if went != mm:
+            car_towed_mm[who] += mm - went
+        drive_ms[who] += ms
+        energy_j[i] = out
+        fuel_ul[i] = burnt
+        driven_mm[i] = went
+        total[ROWS_ENERGY_J] += out
+        total[ROWS_FUEL_UL] += burnt
+        total[ROWS_DRIVEN_MM] += went
+        total[ROWS_LENGTH_MM] += mm
+    return found
+
+
+@njit(cache=True)
+def predict(model, metres, seconds, share, profile, matrix, cabin_w, loss, out):  # type: ignore[no-untyped-def]
+    """Battery energy of trips from length and duration, at a mean speed of `share` of the free speed."""
+    for i in range(len(out)):
+        par = matrix[model[i]]
+        if par[KIND] != ELECTRIC or metres[i] <= 0.0:
+            out[i] = 0
+            continue
+        time = max(seconds[i], 0.001)
+        free = metres[i] / time / share
+        calm = max(profile[CALM_MIN], profile[CALM_0] - profile[CALM_V] * free)
+        busy = max(calm, profile[BUSY_0] + profile[BUSY_V] * free)
+        traction, braked, moving_s = wheel(
+            metres[i], free, time * share, calm, busy, 0.0, time, par[INERTIA], par[A], par[B], par[C], profile
+        )
+        bus = traction * loss / par[ETA_DRIVE] - braked * par[REGEN_SHARE] * par[ETA_REGEN]
+        out[i] = np.int64(bus + par[P_CONST] * moving_s + (par[AUX] + cabin_w[model[i]]) * time + 0.5)

@@ -1,0 +1,122 @@
+"""The twin as a Mesa model: its agents are the cars, and one step is one tick of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import mesa
+import numpy as np
+from numpy.typing import NDArray
+
+from maps.network import CityMap
+from twin.agents import CARS, Car, Maker, Operator, Question, part
+from twin.fleet.fleet import Kind
+from twin.settings import (
+    AutonomySettings,
+    ChargingSettings,
+    ClimateSettings,
+    CloudSettings,
+    DemandSettings,
+    FleetSettings,
+    GridSettings,
+    OtaSettings,
+    TrafficSettings,
+    TwinSettings,
+)
+from twin.world import World
+
+
+class Twin(mesa.Model[Any, Any]):
+    """Agent-based twin of one city.
+
+    Parameters
+    ----------
+    city : CityMap
+        Streets and what lies on them (`maps.build.build_map`).
+    fleet, demand, traffic, climate, charging, grid, autonomy, cloud, ota
+        Settings of each room; defaults where left out.
+    seed : int
+        Same seed, same settings and same map give the same run.
+    start : datetime
+        Local civil time at the beginning.
+    until_s : int
+        Length of the run, s.
+    agents : mapping of Kind to type[Car]
+        Other classes for cars of a kind.
+
+    Examples
+    --------
+    >>> from maps.toy import toy_city
+    >>> twin = Twin(toy_city(6), fleet=FleetSettings(cars=20), until_s=600)
+    >>> twin.step()
+    >>> twin.world.now_ms
+    60000
+    """
+
+    def __init__(
+        self,
+        city: CityMap,
+        *,
+        fleet: FleetSettings | None = None,
+        demand: DemandSettings | None = None,
+        traffic: TrafficSettings | None = None,
+        climate: ClimateSettings | None = None,
+        charging: ChargingSettings | None = None,
+        grid: GridSettings | None = None,
+        autonomy: AutonomySettings | None = None,
+        cloud: CloudSettings | None = None,
+        ota: OtaSettings | None = None,
+        seed: int = 1,
+        start: datetime | None = None,
+        until_s: int = 86_400,
+        agents: Mapping[Kind, type[Car]] | None = None,
+    ) -> None:
+        super().__init__(rng=seed)
+        given = {
+            "fleet": fleet, "demand": demand, "traffic": traffic, "climate": climate, "charging": charging,
+            "grid": grid, "autonomy": autonomy, "cloud": cloud, "ota": ota,
+        }  # fmt: skip
+        settings = TwinSettings(**{name: part for name, part in given.items() if part is not None})  # type: ignore[arg-type]
+        self.world = World(city, settings, seed=seed, start=start or datetime(2022, 10, 12), until_s=until_s)
+        kinds = {**CARS, **(agents or {})}
+        self._classes = [kinds[kind] for kind in Kind]
+        self.world.agent_names = [c.__name__ for c in self._classes]
+        for row, kind in enumerate(self.world.fleet.kind.tolist()):
+            self._classes[kind](self, row)
+        self.operator = Operator(self)
+        self.maker = Maker(self)
+        self.datacollector = mesa.DataCollector(
+            model_reporters={
+                "hour": lambda m: m.world.now_ms / 3.6e6,
+                "driving": lambda m: m.world.status()["driving"],
+                "charging": lambda m: m.world.status()["charging"],
+                "queued": lambda m: m.world.status()["queued"],
+                "charging_kw": lambda m: m.world.charging.power_kw,
+                "engaged_km": lambda m: float(m.world.fleet.engaged_mm.sum() / 1e6),
+                "driven_km": lambda m: float(m.world.fleet.driven_mm.sum() / 1e6),
+                "cloud_bytes": lambda m: int(m.world.fleet.delivered_b.sum()),
+            }
+        )
+        self.world.charge_before_start(self.ask)
+
+    def ask(self, rows: NDArray[np.int64], question: Question) -> NDArray[Any]:
+        """Put a question about `rows` to the minds: once per agent class, answers in row order."""
+        kinds = self.world.fleet.kind[rows]
+        answer: NDArray[Any] | None = None
+        for kind in np.unique(kinds):
+            chosen = kinds == kind
+            batch = self._classes[int(kind)].decide(part(question, chosen))
+            if len(batch) != chosen.sum():
+                raise ValueError(f"{self._classes[int(kind)].__name__}.decide gave {len(batch)} answers to {chosen.sum()} cars")
+            if answer is None:
+                answer = np.zeros(len(rows), batch.dtype)
+            answer[chosen] = batch
+        return np.zeros(0, bool) if answer is None else answer
+
+    def step(self) -> None:
+        """Advance by one tick of the world."""
+        self.world.tick(self.ask)
+        self.datacollector.collect(self)
+        self.running = not self.world.done

@@ -1,0 +1,391 @@
+"""The streets: vehicles on links, signals, queues. Python names and checks; the kernel moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from maps.network import SIGNALS, RoadNetwork
+from twin.settings import TrafficSettings
+from twin.traffic import kernels as k
+from twin.traffic.traversals import Traversals
+
+
+class TrafficError(ValueError):
+    """A route or departure that the streets cannot take."""
+
+
+class Arrivals(NamedTuple):
+    """Vehicles that ended their route in a tick, in order of time."""
+
+    vehicle: NDArray[np.int32]
+    at_ms: NDArray[np.int64]
+
+
+class Positions(NamedTuple):
+    """Where vehicles are at one moment; arrays of one length."""
+
+    vehicle: NDArray[np.int32]
+    link: NDArray[np.int32]
+    x: NDArray[np.float32]
+    y: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LinkPhysics:
+    """What a link can do, per link: derived from the network and the fundamental diagram.
+
+    Attributes
+    ----------
+    free_ms : free-flow time, ms
+    headway_us : time between two vehicles at saturation over all lanes, microseconds
+    storage : vehicles the link holds when standing, a fraction, at least 1
+    wave_ms : time a hole needs to travel from the end to the start, ms
+    """
+
+    free_ms: NDArray[np.int64]
+    headway_us: NDArray[np.int64]
+    storage: NDArray[np.float64]
+    wave_ms: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, network: RoadNetwork, settings: TrafficSettings) -> LinkPhysics:
+        """Triangular fundamental diagram with jam spacing `spacing_m` and time gap `tau_s`."""
+        length, speed, lanes = network.link_length, network.link_speed, network.link_lanes.astype(float)
+        return cls(
+            free_ms=np.maximum(1, np.rint(length / speed * 1000)).astype(np.int64),
+            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / lanes * 1e6).astype(np.int64),
+            storage=np.maximum(1.0, length * lanes / settings.spacing_m),
+            wave_ms=np.maximum(1, np.rint(length * settings.tau_s / settings.spacing_m * 1000)).astype(np.int64),
+        )
+
+
+class Streets:
+    """All vehicles on all links, moved exactly from event to event.
+
+    Vehicle rows below `fleet_size` are the fleet's cars (same row numbers); rows above
+    are other traffic, handed out and taken back as trips begin and end.
+
+    Parameters
+    ----------
+    network : RoadNetwork
+    settings : TrafficSettings
+    fleet_size : int
+        Rows kept for fleet cars.
+    """
+
+    def __init__(self, network: RoadNetwork, settings: TrafficSettings, fleet_size: int) -> None:
+        self.network = network
+        self.settings = settings
+        self.fleet_size = fleet_size
+        self.physics = physics = LinkPhysics.of(network, settings)
+        n = network.n_links
+        if 3 * n >= 1 << 26:
+            raise TrafficError(f"{n} links are more than the event keys hold (22 million)")
+        whole = np.floor(physics.storage + 1e-9).astype(np.int64)
+        self._fixed = np.zeros((n, 8), np.int64)
+        self._fixed[:, k.FREE_MS] = physics.free_ms
+        self._fixed[:, k.HEADWAY_US] = physics.headway_us
+        self._fixed[:, k.STORAGE] = whole
+        self._fixed[:, k.FRACTION] = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
+        self._fixed[:, k.WAVE_MS] = physics.wave_ms
+        ends = np.cumsum(whole + 1)
+        self._fixed[:, k.SLOTS] = ends - (whole + 1)
+        self._fixed[:, k.GREEN_FROM], self._fixed[:, k.GREEN_TO] = signal_plan(network, settings)
+        self._state = np.zeros((n, 8), np.int64)
+        self._state[:, k.NEXT_IN_US : k.NEXT_OUT_US + 1] = k.LONG_AGO
+        self._state[:, k.HEAD_EVENT : k.GATE_EVENT + 1] = k.NEVER
+        self._state[:, k.FIRST_WAITER] = k.NOBODY
+        self._waiting = np.zeros((2 * n, 4), np.int64)
+        self._waiting[:, [k.NEXT, k.TARGET, k.LAST]] = k.NOBODY
+        # an upstream link's turn costs what its capacity costs, so merges share by capacity; a source counts as a lane
+        self._weight = np.concatenate([physics.headway_us, physics.headway_us * network.link_lanes])
+        self._ring_seen = np.full((n, 2), k.NOBODY, np.int64)
+        self._slot_vehicle = np.full(int(ends[-1]), -1, np.int32)
+        self._slot_ms = np.full(int(ends[-1]), k.LONG_AGO, np.int64)
+        self._source = np.full((n, 2), k.NOBODY, np.int64)
+        self._heap = np.empty(8 * n + 1024, np.int64)
+        self._clock = np.zeros(9, np.int64)
+        self._vehicle = np.zeros((fleet_size + 1024, 8), np.int64)
+        self._vehicle[:, k.GAP_PERMILLE : k.PACE_PERMILLE + 1] = 1000
+        self._busy = np.zeros(len(self._vehicle), bool)
+        self._spare = list(range(len(self._vehicle) - 1, fleet_size - 1, -1))
+        self._route = np.empty(1 << 16, np.int32)
+        self._route_end = 0
+        self._departing: list[NDArray[np.int64]] = []
+        self._arrived = np.empty(4096, np.int32)
+        self._arrived_ms = np.empty(4096, np.int64)
+        self.link_sums = np.zeros((n, 2), np.int64)
+        """Per link since it was last cleared: completed traversals, and their time in ms."""
+
+    # ------------------------------------------------------------------ figures
+
+    @property
+    def on_road(self) -> int:
+        """Vehicles on links now."""
+        return int(self._clock[k.ON_ROAD])
+
+    @property
+    def in_source(self) -> int:
+        """Vehicles that wait to enter the streets."""
+        return int(self._clock[k.IN_SOURCE])
+
+    @property
+    def moves(self) -> int:
+        """Link traversals completed so far."""
+        return int(self._clock[k.MOVED])
+
+    @property
+    def rings_turned(self) -> tuple[int, int]:
+        """Gridlocked rings resolved by turning, and vehicles moved by it."""
+        return int(self._clock[k.RINGS_TURNED]), int(self._clock[k.RING_VEHICLES])
+
+    @property
+    def link_vehicles(self) -> NDArray[np.int64]:
+        """Vehicles on each link now."""
+        return np.asarray(self._state[:, k.IN] - self._state[:, k.OUT])
+
+    def first_ms(self, vehicles: ArrayLike) -> NDArray[np.int64]:
+        """When vehicles left the source queue and entered their first link."""
+        return np.asarray(self._vehicle[np.asarray(vehicles), k.FIRST_MS])
+
+    def has_trip(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
+        """Whether vehicles are on the road or wait to enter it."""
+        return np.asarray(self._busy[np.asarray(vehicles)])
+
+    def entered(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
+        """Whether vehicles of a running trip have entered the streets."""
+        rows = self._vehicle[np.asarray(vehicles)]
+        return np.asarray(rows[:, k.FIRST_MS] >= rows[:, k.DEPART_MS])
+
+    def current_link(self, vehicles: ArrayLike) -> NDArray[np.int32]:
+        """Link that each vehicle of a running trip is on (or waits to enter)."""
+        return np.asarray(self._route[self._vehicle[np.asarray(vehicles), k.POSITION]])
+
+    # ------------------------------------------------------------------ input
+
+    def depart(
+        self,
+        vehicles: ArrayLike,
+        at_ms: ArrayLike,
+        route_ptr: NDArray[np.int64],
+        route_links: NDArray[np.int32],
+        *,
+        gap: ArrayLike = 1.0,
+        pace: ArrayLike = 1.0,
+    ) -> None:
+        """Let vehicles start on their routes at `at_ms`.
+
+        Parameters
+        ----------
+        vehicles : array of int, shape (n,)
+            Idle vehicle rows.
+        at_ms : array of int, shape (n,)
+            Departure, ms; not before the current tick.
+        route_ptr, route_links : shape (n + 1,), (route_ptr[-1],)
+            Route of vehicle i is `route_links[route_ptr[i]:route_ptr[i+1]]`, at least one link.
+        gap, pace : float or array
+            Following headway and free travel time relative to the link's own.
+
+        Raises
+        ------
+        TrafficError
+            For a busy vehicle, an empty route or a route with a gap.
+        """
+        rows = np.asarray(vehicles, np.int64)
+        if not len(rows):
+            return
+        lengths = np.diff(route_ptr)
+        if np.any(lengths < 1):
+            raise TrafficError(f"vehicle {rows[np.argmin(lengths)]} has an empty route")
+        if np.any(self._busy[rows]) or len(np.unique(rows)) != len(rows):
+            raise TrafficError("a vehicle departs that is still on the road")
+        joints = np.ones(len(route_links), bool)
+        joints[route_ptr[1:] - 1] = False
+        at = np.flatnonzero(joints)
+        meets = self.network.link_to[route_links[at]] == self.network.link_from[route_links[at + 1]]
+        if not meets.all():
+            raise TrafficError(f"a route has a gap after link {route_links[at[np.argmin(meets)]]}")
+        start = self._reserve(len(route_links))
+        self._route[start : start + len(route_links)] = route_links
+        record = self._vehicle
+        record[rows, k.POSITION] = start + route_ptr[:-1]
+        record[rows, k.END] = start + route_ptr[1:]
+        record[rows, k.DEPART_MS] = at_ms
+        record[rows, k.FIRST_MS] = -1
+        record[rows, k.GAP_PERMILLE] = np.rint(np.multiply(gap, 1000))
+        record[rows, k.PACE_PERMILLE] = np.rint(np.multiply(pace, 1000))
+        self._busy[rows] = True
+        self._departing.append(rows)
+
+    def rows_for(self, count: int) -> NDArray[np.int64]:
+        """Idle vehicle rows for other traffic; taken back by `release` when they arrive."""
+        while len(self._spare) < count:
+            old = len(self._vehicle)
+            more = np.zeros((old, 8), np.int64)
+            more[:, k.GAP_PERMILLE : k.PACE_PERMILLE + 1] = 1000
+            self._vehicle = np.concatenate([self._vehicle, more])
+            self._busy = np.concatenate([self._busy, np.zeros(old, bool)])
+            self._spare.extend(range(2 * old - 1, old - 1, -1))
+        return np.array([self._spare.pop() for _ in range(count)], np.int64)
+
+    def cut_short(self, vehicle: int, now_ms: int) -> None:
+        """Let a vehicle on the road leave the streets at the end of its present link."""
+        link = int(self.current_link([vehicle])[0])
+        k.cut_short(
+            vehicle, link, now_ms, self._fixed, self._state, self._waiting, self._slot_vehicle, self._vehicle,
+            self._heap, self._clock, self.settings.signal_cycle_s * 1000,
+        )  # fmt: skip
+
+    def _reserve(self, size: int) -> int:
+        if self._route_end + size > len(self._route):
+            busy = np.flatnonzero(self._busy)
+            starts, ends = self._vehicle[busy, k.POSITION], self._vehicle[busy, k.END]
+            lengths = ends - starts
+            total = int(lengths.sum())
+            shift = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(busy) else lengths
+            picks = np.repeat(starts - shift, lengths) + np.arange(total)
+            kept = self._route[picks]
+            if total + size > len(self._route) // 2:
+                self._route = np.empty(max(2 * len(self._route), 2 * (total + size)), np.int32)
+            self._route[:total] = kept
+            self._vehicle[busy, k.POSITION] = shift
+            self._vehicle[busy, k.END] = shift + lengths
+            self._route_end = total
+        start = self._route_end
+        self._route_end += size
+        return start
+
+    # ------------------------------------------------------------------ motion
+
+    def advance(self, until_ms: int, traversals: Traversals) -> Arrivals:
+        """Move everything up to `until_ms` (exclusive); fills `traversals` afresh."""
+        departing = np.concatenate(self._departing) if self._departing else np.empty(0, np.int64)
+        departing = departing[np.lexsort((departing, self._vehicle[departing, k.DEPART_MS]))]
+        clock = self._clock
+        clock[k.NEXT_DEPARTURE] = clock[k.TRAVERSALS] = clock[k.ARRIVALS] = 0
+        traversals.n = 0
+        while True:
+            code = k.advance(
+                until_ms, self._fixed, self._state, self.link_sums, self._waiting, self._weight, self._ring_seen,
+                self._slot_vehicle, self._slot_ms, self._vehicle, self._route, self._source, departing, self._heap,
+                clock, self.settings.signal_cycle_s * 1000, self.settings.gridlock_s * 1000, self.fleet_size,
+                traversals.car, traversals.link, traversals.enter_ms, traversals.exit_ms,
+                self._arrived, self._arrived_ms,
+            )  # fmt: skip
+            traversals.n = int(clock[k.TRAVERSALS])
+            if code == k.DONE:
+                break
+            if code == k.HEAP_FULL:
+                self._heap = np.concatenate([self._heap, np.empty_like(self._heap)])
+                continue
+            traversals.grow(2 * traversals.capacity)
+            self._arrived = np.concatenate([self._arrived, np.empty_like(self._arrived)])
+            self._arrived_ms = np.concatenate([self._arrived_ms, np.empty_like(self._arrived_ms)])
+        self._departing = [departing[clock[k.NEXT_DEPARTURE] :]]
+        done = int(clock[k.ARRIVALS])
+        arrived = self._arrived[:done].copy()
+        self._busy[arrived] = False
+        others = arrived[arrived >= self.fleet_size]
+        self._spare.extend(others[::-1].tolist())
+        return Arrivals(arrived, self._arrived_ms[:done].copy())
+
+    def positions(self, now_ms: int) -> Positions:
+        """Where every vehicle on the road is: a snapshot for drawing."""
+        total = self.on_road
+        who, on, metres = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total)
+        network = self.network
+        spacing = self.settings.spacing_m / network.link_lanes
+        n = k.snapshot(
+            now_ms, self._fixed, self._state, network.link_length, spacing, self._slot_vehicle, self._slot_ms,
+            self._vehicle, who, on, metres,
+        )  # fmt: skip
+        x, y = along(network, on[:n], metres[:n])
+        return Positions(who[:n], on[:n], x, y)
+
+    def current_ms(self, sums: NDArray[np.int64], now_ms: int) -> NDArray[np.int64]:
+        """Travel time a driver would expect on each link now, ms.
+
+        The mean of the traversals in `sums` (count, total ms since some moment), but not less
+        than free flow nor than the time the head vehicle has already spent on the link.
+        """
+        free = self._fixed[:, k.FREE_MS]
+        mean = np.where(sums[:, 0] > 0, sums[:, 1] // np.maximum(sums[:, 0], 1), free)
+        count = self._state[:, k.OUT]
+        slots = self._fixed[:, k.SLOTS] + count % (self._fixed[:, k.STORAGE] + 1)
+        standing = self._state[:, k.IN] > count
+        entered = self._vehicle[np.where(standing, self._slot_vehicle[slots], 0), k.ENTER_MS]
+        return np.asarray(np.maximum(np.maximum(mean, free), np.where(standing, now_ms - entered, 0)))
+
+    def census(self) -> int:
+        """Vehicles found by counting slots and source queues, to be compared with the counters."""
+        waiting = 0
+        for link in np.flatnonzero(self._source[:, 0] != k.NOBODY):
+            row = self._source[link, 0]
+            while row != k.NOBODY:
+                waiting += 1
+                row = self._vehicle[row, k.NEXT_IN_SOURCE]
+        return waiting + int(self.link_vehicles.sum())
+
+
+def along(
+    network: RoadNetwork, links: NDArray[np.int32], metres: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Points on the true geometry of links, `metres` from their starts."""
+    seg = np.hypot(np.diff(network.geom_x), np.diff(network.geom_y)).astype(np.float64)
+    run = np.concatenate([[0.0], np.cumsum(seg)])
+    first, last = network.geom_ptr[links], network.geom_ptr[links + 1] - 1
+    drawn = run[last] - run[first]
+    at = run[first] + metres / network.link_length[links] * drawn
+    point = np.clip(np.searchsorted(run, at, side="right") - 1, first, np.maximum(last - 1, first))
+    step = np.where(seg[point] > 0, (at - run[point]) / np.where(seg[point] > 0, seg[point], 1), 0.0)
+    step = np.clip(step, 0, 1)
+    x = network.geom_x[point] * (1 - step) + network.geom_x[point + 1] * step
+    y = network.geom_y[point] * (1 - step) + network.geom_y[point + 1] * step
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+def signal_plan(network: RoadNetwork, settings: TrafficSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Green window of every link within the cycle, ms; equal ends where there is no signal.
+
+    Fixed time, two phases by direction: approaches within 45 degrees of the main axis
+    (the widest, best-class approach) and the others. Greens share the cycle, less the lost
+    time of both, by the approaches' lanes. A signal with one axis only (a crossing for
+    pedestrians) shows green for three quarters. Offsets spread over the cycle by node.
+    """
+    cycle = settings.signal_cycle_s * 1000
+    lost = settings.signal_lost_s * 1000
+    start = np.zeros(network.n_links, np.int64)
+    stop = np.zeros(network.n_links, np.int64)
+    held = np.flatnonzero(network.node_control[network.link_to] == SIGNALS)
+    if not len(held):
+        return start, stop
+    last = network.geom_ptr[held + 1] - 1
+    bearing = np.arctan2(
+        network.geom_y[last] - network.geom_y[last - 1], network.geom_x[last] - network.geom_x[last - 1]
+    ).astype(np.float64)
+    order = np.lexsort((held, -network.link_lanes[held].astype(int), network.link_class[held], network.link_to[held]))
+    held, bearing = held[order], bearing[order]
+    nodes, first, counts = np.unique(network.link_to[held], return_index=True, return_counts=True)
+    axis = np.repeat(bearing[first], counts)
+    turn = np.abs((bearing - axis + np.pi / 2) % np.pi - np.pi / 2)
+    second = turn > np.pi / 4
+    group = np.repeat(np.arange(len(nodes)), counts)
+    lanes = network.link_lanes[held].astype(np.float64)
+    main = np.bincount(group, lanes * ~second, len(nodes))
+    side = np.bincount(group, lanes * second, len(nodes))
+    usable = cycle - 2 * lost
+    share = np.clip(main / (main + side), 0.25, 0.75)
+    green_main = np.rint(usable * share).astype(np.int64)
+    offset = (nodes.astype(np.int64) * 7919) % settings.signal_cycle_s * 1000
+    begin = offset[group] + np.where(second, green_main[group] + lost, 0)
+    length = np.where(second, usable - green_main[group], green_main[group])
+    alone = (side == 0)[group]
+    length = np.where(alone, cycle * 3 // 4, length)
+    begin %= cycle
+    start[held] = begin
+    stop[held] = begin + length
+    return start, stop

@@ -1,0 +1,540 @@
+"""The world: bodies, one integer clock, and one tick on one page.
+
+wake → decide → apply → move → spend → queue → talk → measure. The world knows no Mesa:
+it hands questions to `ask` and gets arrays of answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maps.network import CityMap
+from twin.agents import CARS, STAY, PlugInQuestion, Question, TripQuestion
+from twin.autonomy.propilot import Autonomy
+from twin.chance import Stream, chance
+from twin.charging.charging import Charging
+from twin.cloud.cloud import Cloud
+from twin.demand.days import Demand
+from twin.demand.other_traffic import OtherTraffic
+from twin.energy.drive import Drive
+from twin.events import Table
+from twin.fleet.catalogue import Catalogue
+from twin.fleet.fleet import Kind, Reason, State
+from twin.fleet.population import populate
+from twin.meters import LinkMeter, cars_table, summary
+from twin.ota.campaign import Campaign
+from twin.sessions import Sessions
+from twin.settings import TwinSettings
+from twin.traffic.engine import Arrivals, Positions, Streets
+from twin.traffic.routing import Router, Routes
+from twin.traffic.traversals import Traversals
+from twin.trips import NEVER, Status, Trips
+
+DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
+PLANNING_MARGIN = 1.15
+"""Drivers plan with this much more energy than the mean prediction says."""
+SHORTEST_STAY_MS = 10 * 60_000
+"""Nobody plugs in for less."""
+MAX_STOPS = 4
+"""Charging visits on one trip before a driver gives up."""
+
+Ask = Callable[[NDArray[np.int64], Question], NDArray[Any]]
+
+
+class World:
+    """All mutable state of a run.
+
+    Parameters
+    ----------
+    city : CityMap
+    settings : TwinSettings
+    seed : int
+    start : datetime
+        Local civil time at which the clock shows 0.
+    until_s : int
+        Length of the run.
+    """
+
+    def __init__(self, city: CityMap, settings: TwinSettings, *, seed: int, start: datetime, until_s: int) -> None:
+        self.city = city
+        self.settings = settings
+        self.seed = seed
+        self.start = start
+        self.until_ms = until_s * 1000
+        self.tick_ms = settings.traffic.tick_s * 1000
+        self.now_ms = 0
+        self._day_start_ms = (start.hour * 3600 + start.minute * 60 + start.second) * 1000
+        self._planned_days = 0
+        network, market = city.network, settings.fleet.market
+
+        self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None)
+        self.fleet = populate(
+            city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed
+        )
+        self.sessions = Sessions()
+        self.streets = Streets(network, settings.traffic, len(self.fleet))
+        self.router = Router(network, self.streets.physics.free_ms)
+        self.drive = Drive(self.fleet, self.catalogue, network, settings.climate, market)
+        self.charging = Charging(
+            city, self.fleet, self.catalogue, settings.charging, settings.grid,
+            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
+        )  # fmt: skip
+        self.autonomy = Autonomy(
+            self.fleet, network, settings.autonomy, settings.climate,
+            country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
+        )  # fmt: skip
+        self.cloud = Cloud(
+            city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms
+        )
+        self.campaign = Campaign(
+            city, self.fleet, settings.ota, self.sessions.env, cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms
+        )
+        self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
+        self.others = OtherTraffic(
+            city, settings.demand, market=market, seed=seed, start=start, fleet_cars=len(self.fleet)
+        )
+        self.trips = Trips(self.fleet)
+        self.links = LinkMeter(network)
+
+        n = len(self.fleet)
+        self._traversals = Traversals(max(1024, n))
+        self._via_site = np.full(n, -1, np.int32)
+        self._tried_site = np.full(n, -1, np.int32)
+        self._towed = np.zeros(n, bool)
+        self._cost_ms = self.streets.physics.free_ms.copy()
+        self._cost_sums = self.streets.link_sums.copy()
+        self._other_routes: dict[int, NDArray[np.int32]] = {}
+        self.other_planned = self.other_arrived = self.other_unroutable = 0
+        self._plugged_at_start()
+
+        self.phases: list[tuple[str, Callable[[], None]]] = [
+            ("wake", self._wake),
+            ("decide", self._decide),
+            ("apply", self._apply),
+            ("move", self._move),
+            ("spend", self._spend),
+            ("queue", self._queue),
+            ("talk", self._talk),
+            ("measure", self._measure),
+        ]
+        self.phase_s = {name: 0.0 for name, _ in self.phases}
+        self._ask: Ask = _nobody
+        self.agent_names = [CARS[kind].__name__ for kind in Kind]
+
+    # ------------------------------------------------------------------ the clock
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has reached its end."""
+        return self.now_ms >= self.until_ms
+
+    def tick(self, ask: Ask) -> None:
+        """Advance by one tick. `ask(rows, question)` returns the minds' answers."""
+        self._ask = ask
+        self._until = min(self.now_ms + self.tick_ms, self.until_ms)
+        for name, phase in self.phases:
+            began = perf_counter()
+            phase()
+            self.phase_s[name] += perf_counter() - began
+        self.now_ms = self._until
+
+    # ------------------------------------------------------------------ phases
+
+    def _wake(self) -> None:
+        """Plan new days, see new travel times, find the cars whose next trip is due."""
+        while self._planned_days * DAY_MS - self._day_start_ms < self._until:
+            self.trips.plan(self.demand.plan_day(self._planned_days))
+            self._planned_days += 1
+        if self.now_ms % (self.settings.traffic.reroute_s * 1000) < self.tick_ms and self.now_ms:
+            sums = self.streets.link_sums
+            self._cost_ms = self.streets.current_ms(sums - self._cost_sums, self.now_ms)
+            self._cost_sums = sums.copy()
+            self._other_routes.clear()
+        cars = self.trips.due(self._until)
+        cars = cars[~self.campaign.installing[cars]]
+        # a charging stop may have been at the goal itself
+        done = cars[self.trips.under_way[cars] & (self.trips.goal[cars] == self.fleet.node[cars])]
+        self.trips.close(done, Status.ARRIVED, at_ms=np.maximum(self.trips.due_ms[done], self.now_ms))
+        cars = np.setdiff1d(cars, done)
+        fresh = cars[~self.trips.under_way[cars]]
+        self.trips.take(fresh)
+        there = self.trips.goal[fresh] == self.fleet.node[fresh]
+        self.trips.close(fresh[there], Status.ALREADY_THERE)
+        self._woken = cars[self.trips.under_way[cars]]
+
+    def _decide(self) -> None:
+        """Find routes, and ask electric cars whether to stop at a charging site."""
+        cars = self._woken
+        self._goal = self.trips.goal[cars].copy()
+        self._via = np.full(len(cars), -1, np.int32)
+        self._stay = np.zeros(len(cars), bool)
+        self._routes = self.router.routes(self.fleet.node[cars], self._goal, self._cost_ms)
+        electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & self._routes.found)
+        if not len(electric):
+            return
+        rows = cars[electric]
+        routes = self._routes.only(np.isin(np.arange(len(cars)), electric))
+        need = self._need_j(rows, routes)
+        question = self._trip_question(rows, self._goal[electric], need)
+        answer = self._ask(rows, question)
+        if len(answer) != len(rows) or np.any((answer < STAY) | (answer >= question.site.shape[1])):
+            raise ValueError("a car's answer to a trip question is none of its options")
+        via = answer >= 0
+        self._via[electric[via]] = question.site[np.flatnonzero(via), answer[via]]
+        self._stay[electric[answer == STAY]] = True
+
+    def _apply(self) -> None:
+        """Send cars on their way; count those that cannot go."""
+        cars = self._woken
+        if not len(cars):
+            self._started = cars
+            return
+        go_by = self._via >= 0
+        if go_by.any():
+            # the stop comes first: routes of these cars lead to the site
+            sites = self.charging.sites.site_node[self._via[go_by]]
+            self._goal[go_by] = sites
+            self._routes = self.router.routes(self.fleet.node[cars], self._goal, self._cost_ms)
+        lost = ~self._routes.found & (self._goal != self.fleet.node[cars])
+        self._give_up(cars[lost], Reason.NO_ROUTE)
+        self._give_up(cars[self._stay & ~lost], Reason.OUT_OF_RANGE)
+        leaving = ~lost & ~self._stay
+        self._leave_socket(cars[leaving])
+        # a site at the very node where the car stands needs no drive
+        at_site = leaving & go_by & (self._goal == self.fleet.node[cars])
+        self._via_site[cars[leaving]] = self._via[leaving]
+        self._begin(cars[leaving & ~at_site], leaving & ~at_site)
+        rows = cars[at_site]
+        self.trips.due_ms[rows] = NEVER
+        self._visit(rows, np.full(len(rows), self.now_ms, np.int64))
+
+    def _begin(self, cars: NDArray[np.int64], chosen: NDArray[np.bool_]) -> None:
+        trips, fleet = self.trips, self.fleet
+        routes = self._routes.only(chosen)
+        at = np.maximum(trips.due_ms[cars], self.now_ms)
+        first = trips.depart_ms[cars] < 0
+        at = np.where(first, np.maximum(trips.planned_ms[cars], self.now_ms), np.minimum(at, self._until - 1))
+        trips.depart_ms[cars[first]] = at[first]
+        trips.due_ms[cars] = NEVER
+        trips.free_ms[cars] += routes.totals(self.streets.physics.free_ms).astype(np.int64)
+        self.streets.depart(cars, at, routes.ptr, routes.links)
+        fleet.state[cars] = State.WAITING
+        self.autonomy.begin_trips(cars, trips.trip_id[cars])
+        self._started = cars
+
+    def _move(self) -> None:
+        """Other traffic joins, everything moves, the fleet's arrivals are noted."""
+        self._add_others()
+        self._arrivals = self.streets.advance(self._until, self._traversals)
+        rows = np.flatnonzero(self.fleet.state == State.WAITING)
+        entered = rows[self.streets.entered(rows)]
+        self.fleet.state[entered] = State.DRIVING
+        unset = entered[self.trips.enter_ms[entered] < 0]
+        self.trips.enter_ms[unset] = self.streets.first_ms(unset)
+        moving = np.flatnonzero(self.fleet.state == State.DRIVING)
+        link = self.streets.current_link(moving)
+        self.fleet.link[moving] = link
+        self.fleet.node[moving] = self.city.network.link_from[link]
+
+    def _spend(self) -> None:
+        """Energy, assistance; then park those who have arrived."""
+        empty = self.drive.spend(self._traversals)
+        self.autonomy.drive(self._traversals)
+        arrived = self._arrivals.vehicle < len(self.fleet)
+        cars = self._arrivals.vehicle[arrived].astype(np.int64)
+        at = self._arrivals.at_ms[arrived]
+        self.other_arrived += int((~arrived).sum())
+        for car in empty:
+            self._towed[car] = True
+            if car not in cars:
+                self.streets.cut_short(int(car), self._until)
+        self._arrive(cars, at)
+
+    def _queue(self) -> None:
+        """Power flows, queues move on; cars done at a public site are free to go."""
+        self.charging.flow(self.now_ms, self._until)
+        self.sessions.env.run(until=self._until)
+        free = self.charging.released()
+        self._tried_site[free.cars] = self._via_site[free.cars]
+        self._via_site[free.cars] = -1
+        self.trips.due_ms[free.cars] = free.at_ms
+
+    def _talk(self) -> None:
+        """Telemetry up, updates down."""
+        fleet = self.fleet
+        self.cloud.talk(
+            self.now_ms, self._until, self._traversals, self._started, self._ended,
+            np.flatnonzero(fleet.state == State.DRIVING), np.flatnonzero(fleet.state == State.PLUGGED),
+        )  # fmt: skip
+        self.campaign.advance(self.now_ms, self._until)
+
+    def _measure(self) -> None:
+        """Hourly link figures."""
+        if self._until % HOUR_MS == 0 or self._until == self.until_ms:
+            self.links.hour((self._until - 1) // HOUR_MS, self.streets.link_sums, self.streets.link_vehicles)
+
+    # ------------------------------------------------------------------ trips and stops
+
+    def _need_j(self, rows: NDArray[np.int64], routes: Routes) -> NDArray[np.int64]:
+        metres = routes.totals(self.city.network.link_length)
+        seconds = routes.totals(self._cost_ms) / 1000
+        return np.rint(self.drive.predict_j(rows, metres, seconds) * PLANNING_MARGIN).astype(np.int64)
+
+    def _trip_question(
+        self, rows: NDArray[np.int64], goal: NDArray[np.int32], need_j: NDArray[np.int64]
+    ) -> TripQuestion:
+        fleet, network = self.fleet, self.city.network
+        plug = ((goal == fleet.home_node[rows]) & (fleet.home_site[rows] >= 0)) | (
+            (goal == fleet.work_node[rows]) & (fleet.work_site[rows] >= 0)
+        )
+        # sites are looked up only for cars that might want one
+        short = fleet.battery_j[rows] - need_j < 0.5 * fleet.capacity_j[rows]
+        k = 4
+        site = np.full((len(rows), k), -1, np.int32)
+        crow, kw, wait = np.zeros((len(rows), k)), np.zeros((len(rows), k)), np.zeros((len(rows), k))
+        if short.any():
+            some = np.flatnonzero(short)
+            found = self.charging.candidates(fleet.node[rows[some]], rows[some], k=k)
+            site[some], crow[some], kw[some], wait[some] = found.site, found.crow_m, found.kw, found.wait_s
+        tired = (self.trips.stops[rows] >= MAX_STOPS)[:, None]
+        site[(site == self._tried_site[rows][:, None]) | tired] = -1
+        there = self.charging.sites.site_node[np.maximum(site, 0)]
+        beyond = np.hypot(
+            network.node_x[there] - network.node_x[goal][:, None], network.node_y[there] - network.node_y[goal][:, None]
+        )
+        straight = np.hypot(
+            network.node_x[fleet.node[rows]] - network.node_x[goal],
+            network.node_y[fleet.node[rows]] - network.node_y[goal],
+        )[:, None]
+        metres = 1.4 * crow
+        reach = self.drive.predict_j(np.repeat(rows, k), metres.ravel(), metres.ravel() / 8.0).reshape(metres.shape)
+        return TripQuestion(
+            rows=rows,
+            battery_j=fleet.battery_j[rows],
+            capacity_j=fleet.capacity_j[rows],
+            need_j=need_j,
+            charges_at_goal=plug,
+            site=site,
+            reach_j=np.rint(reach * PLANNING_MARGIN).astype(np.int64),
+            kw=kw,
+            wait_s=wait,
+            detour_m=np.maximum(0.0, 1.4 * (crow + beyond - straight)),
+            u=chance(self.seed, Stream.SITE_CHOICE, rows, self.now_ms),
+        )
+
+    def _give_up(self, cars: NDArray[np.int64], reason: Reason) -> None:
+        """End trips that cannot begin; a car that is already on its way is stuck for good."""
+        if not len(cars):
+            return
+        begun = self.trips.depart_ms[cars] >= 0
+        self._leave_socket(cars[begun])
+        self.trips.close(cars[~begun], Status.REFUSED, reason=reason)
+        why = Reason.NO_CHARGER if reason == Reason.OUT_OF_RANGE else reason
+        self._strand(cars[begun], why)
+
+    def _strand(self, cars: NDArray[np.int64], reason: Reason) -> None:
+        if not len(cars):
+            return
+        self.fleet.state[cars] = State.STUCK
+        self.fleet.reason[cars] = reason
+        self.fleet.link[cars] = -1
+        self.trips.close(cars, Status.STUCK, reason=reason)
+        self.trips.cancel(cars)
+
+    def _leave_socket(self, cars: NDArray[np.int64]) -> None:
+        held = cars[np.isin(self.fleet.state[cars], (State.PLUGGED, State.QUEUED))]
+        if len(held):
+            self.charging.depart(held, np.maximum(self.trips.due_ms[held], self.now_ms).clip(max=self._until - 1))
+
+    def _arrive(self, cars: NDArray[np.int64], at_ms: NDArray[np.int64]) -> None:
+        """Cars whose route ended: at a charging stop, at their goal, or on the hook."""
+        fleet, trips = self.fleet, self.trips
+        last = self._goal_of(cars)
+        fleet.node[cars] = last
+        fleet.link[cars] = -1
+        unset = cars[trips.enter_ms[cars] < 0]
+        trips.enter_ms[unset] = self.streets.first_ms(unset)
+        self.autonomy.end_trips(cars)
+        hook = self._towed[cars]
+        self._strand(cars[hook], Reason.BATTERY_EMPTY)
+        stop = ~hook & (self._via_site[cars] >= 0)
+        self._visit(cars[stop], at_ms[stop])
+        home = ~hook & ~stop
+        rows, at = cars[home], at_ms[home]
+        fleet.state[rows] = State.PARKED
+        self._tried_site[rows] = -1
+        trips.close(rows, Status.ARRIVED, at_ms=at)
+        self._ended = rows
+        self._plug_in(rows, at)
+
+    def _goal_of(self, cars: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Where the streets let these cars off: the end of the last link they drove."""
+        t = self._traversals
+        last = np.full(len(self.fleet), -1, np.int32)
+        last[t.car[: t.n]] = self.city.network.link_to[t.link[: t.n]]
+        return last[cars]
+
+    def _visit(self, cars: NDArray[np.int64], at_ms: NDArray[np.int64]) -> None:
+        """Arrive at a charging site on the way; charge for the rest of the trip and some more."""
+        if not len(cars):
+            return
+        fleet = self.fleet
+        self.trips.stops[cars] += 1
+        fleet.state[cars] = State.PARKED
+        target = np.maximum(fleet.battery_j[cars], fleet.capacity_j[cars] * 4 // 5)
+        sites = self._via_site[cars]
+        self.charging.arrive(cars, sites, at_ms, np.full(len(cars), -1, np.int64), target)
+
+    def _plug_in(self, cars: NDArray[np.int64], at_ms: NDArray[np.int64]) -> None:
+        """Ask cars that parked where they have a socket whether they plug in."""
+        fleet = self.fleet
+        at_home = (fleet.node[cars] == fleet.home_node[cars]) & (fleet.home_site[cars] >= 0)
+        at_work = ~at_home & (fleet.node[cars] == fleet.work_node[cars]) & (fleet.work_site[cars] >= 0)
+        leave = self.trips.next_due_ms(cars, self.until_ms + DAY_MS)
+        some = (fleet.kind[cars] == Kind.ELECTRIC) & (at_home | at_work) & (leave - at_ms >= SHORTEST_STAY_MS)
+        rows, at, home, leave = cars[some], at_ms[some], at_home[some], leave[some]
+        if not len(rows):
+            return
+        answer = self._ask(rows, self._plug_in_question(rows, leave - at, home, at))
+        yes = answer.astype(bool)
+        sites = np.where(home, fleet.home_site[rows], fleet.work_site[rows])
+        self.charging.arrive(rows[yes], sites[yes], at[yes], leave[yes], fleet.capacity_j[rows[yes]])
+
+    def _plug_in_question(
+        self, rows: NDArray[np.int64], stay_ms: NDArray[np.int64], home: NDArray[np.bool_], at: NDArray[np.int64]
+    ) -> PlugInQuestion:
+        return PlugInQuestion(
+            rows=rows,
+            soc=self.fleet.soc[rows],
+            capacity_kwh=self.fleet.capacity_j[rows] / 3.6e6,
+            stay_h=stay_ms / HOUR_MS,
+            at_home=home,
+            u=chance(self.seed, Stream.PLUG_IN, rows, at),
+        )
+
+    def _plugged_at_start(self) -> None:
+        """Cars that would have plugged in on the evening before start full: a run begins at no empty history."""
+        fleet = self.fleet
+        rows = np.flatnonzero((fleet.kind == Kind.ELECTRIC) & (fleet.home_site >= 0) & (fleet.node == fleet.home_node))
+        stay = np.full(len(rows), DAY_MS // 2, np.int64)
+        question = self._plug_in_question(rows, stay, np.ones(len(rows), bool), np.zeros(len(rows), np.int64))
+        self.start_question = question
+        self.battery_start_j = fleet.battery_j.copy()
+
+    def charge_before_start(self, ask: Ask) -> None:
+        """Fill the cars whose drivers answer that they plugged in before the run."""
+        rows = self.start_question.rows
+        if len(rows):
+            yes = ask(rows, self.start_question).astype(bool)
+            self.fleet.battery_j[rows[yes]] = self.fleet.capacity_j[rows[yes]]
+        self.battery_start_j = self.fleet.battery_j.copy()
+
+    # ------------------------------------------------------------------ other traffic
+
+    def _add_others(self) -> None:
+        due = self.others.trips(self.now_ms, self._until)
+        if not len(due.depart_ms):
+            return
+        unknown = np.unique(due.pair[~np.isin(due.pair, list(self._other_routes))])
+        if len(unknown):
+            routes = self.router.routes(self.others.pair_from[unknown], self.others.pair_to[unknown], self._cost_ms)
+            for i, pair in enumerate(unknown.tolist()):
+                self._other_routes[pair] = routes.links[routes.ptr[i] : routes.ptr[i + 1]]
+        parts = [self._other_routes[pair] for pair in due.pair.tolist()]
+        lengths = np.array([len(p) for p in parts], np.int64)
+        go = lengths > 0
+        self.other_planned += len(parts)
+        self.other_unroutable += int((~go).sum())
+        if go.any():
+            ptr = np.concatenate([[0], np.cumsum(lengths[go])]).astype(np.int64)
+            rows = self.streets.rows_for(int(go.sum()))
+            self.streets.depart(rows, due.depart_ms[go], ptr, np.concatenate(parts))
+
+    # ------------------------------------------------------------------ what others see
+
+    def status(self) -> dict[str, int]:
+        """Counts for progress lines."""
+        counts = np.bincount(self.fleet.state, minlength=len(State))
+        return {
+            "driving": int(counts[State.DRIVING]),
+            "waiting": int(counts[State.WAITING]),
+            "charging": int(counts[State.PLUGGED]),
+            "queued": int(counts[State.QUEUED]),
+            "stuck": int(counts[State.STUCK]),
+            "on_road": self.streets.on_road,
+            "trips": len(self.trips.table),
+        }
+
+    def positions(self) -> Positions:
+        """Every vehicle on the road now, for drawing."""
+        return self.streets.positions(self.now_ms)
+
+    def finish(self) -> None:
+        """Close open rows when the run ends or is stopped. Call once."""
+        self.trips.finish()
+        self.charging.finish(self.now_ms)
+        self.autonomy.finish()
+        self.cloud.finish(self.now_ms)
+        self.campaign.finish(self.now_ms)
+
+    def tables(self) -> list[Table]:
+        """The tables of the results folder."""
+        return [
+            cars_table(self),
+            self.trips.table,
+            *self.charging.tables(),
+            self.autonomy.table,
+            self.cloud.table,
+            self.campaign.table,
+            self.links.table,
+        ]
+
+    def summary(self) -> dict[str, Any]:
+        """Key figures, as in `summary.json`."""
+        return summary(self)
+
+    def _state_residual(self) -> int:
+        """Cars whose state is not the one that streets, sockets and reasons say."""
+        fleet = self.fleet
+        on_streets = np.isin(fleet.state, (State.WAITING, State.DRIVING))
+        at_socket = np.isin(fleet.state, (State.QUEUED, State.PLUGGED))
+        wrong = on_streets != self.streets.has_trip(np.arange(len(fleet)))
+        wrong |= at_socket != self.charging.present
+        wrong |= (fleet.state == State.STUCK) != (fleet.reason != Reason.NONE)
+        return int(wrong.sum())
+
+    def ledger(self) -> dict[str, int]:
+        """What must add up: residuals in integers, all 0."""
+        fleet, streets = self.fleet, self.streets
+        on_streets = int(np.isin(fleet.state, (State.WAITING, State.DRIVING)).sum())
+        others = self.other_planned - self.other_unroutable - self.other_arrived
+        own = {
+            "cars_state": self._state_residual(),
+            "vehicles_on_streets": streets.on_road + streets.in_source - on_streets - others,
+            "vehicles_counted": streets.census() - streets.on_road - streets.in_source,
+            "trips": self.trips.residual(),
+            "battery_j": int(
+                np.abs(self.battery_start_j + fleet.charged_j + fleet.engine_j - fleet.traction_j - fleet.battery_j).sum()
+            ),
+            "battery_out_of_range": int(((fleet.battery_j < 0) | (fleet.battery_j > fleet.capacity_j)).sum()),
+        }
+        rooms = {
+            "energy": self.drive.ledger(),
+            "charging": self.charging.ledger(),
+            "autonomy": self.autonomy.ledger(),
+            "cloud": self.cloud.ledger(),
+            "ota": self.campaign.ledger(),
+        }
+        return own | {f"{room}.{name}": value for room, part in rooms.items() for name, value in part.items()}
+
+
+def _nobody(rows: NDArray[np.int64], question: Question) -> NDArray[Any]:
+    raise RuntimeError("the world was asked to decide outside a tick")
