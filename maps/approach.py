@@ -102,6 +102,8 @@ def attach(
     points = np.column_stack([tail, head]).ravel()
     added = len(tail)
     step_m = np.diff(np.concatenate([[0.0], at_m]))
+    # the way in ends at another node on dual carriageways: as long as it is drawn
+    drawn_m = np.hypot(node_x[head] - node_x[tail], node_y[head] - node_y[tail])
     lowest = min(0, int(draft.node_osm.min(initial=0)))
     lowest_way = min(0, int(draft.link_way.min(initial=0)))
     grown = replace(
@@ -112,7 +114,7 @@ def attach(
         node_control=np.concatenate([draft.node_control, np.zeros(len(node_x) - draft.n_nodes, np.uint8)]),
         link_from=np.concatenate([draft.link_from, tail]),
         link_to=np.concatenate([draft.link_to, head]),
-        link_length=np.concatenate([draft.link_length, np.tile(step_m, 2 * len(gates))]),
+        link_length=np.concatenate([draft.link_length, np.maximum(np.tile(step_m, 2 * len(gates)), drawn_m)]),
         link_speed=np.concatenate([draft.link_speed, np.asarray(speeds_mps, float)[row]]),
         link_lanes=np.concatenate([draft.link_lanes, np.asarray(many, np.int64)[row]]),
         link_class=np.concatenate([draft.link_class, ring_class[row]]),

@@ -1,6 +1,7 @@
 """From a source to a finished `CityMap`: read, cut, join to the world outside, clean, furnish.
 
->>> build_map("helsinki").network.n_nodes > 100  # doctest: +SKIP
+>>> from maps.get import recipe_names
+>>> "helsinki" in recipe_names()  # names that build_map takes, besides files and places
 True
 """
 

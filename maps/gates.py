@@ -20,7 +20,14 @@ MOST_GATES = 12
 PAIR_M = 150.0
 """Opposite carriageways cut by the edge end this near to one another."""
 
-_WORST = CLASS["tertiary"]
+EDGE = 0.75
+"""Gates lie at least this share of the way from the centre to the farthest node in their direction."""
+
+APART = 0.16
+"""Gates are at least this share of the map's radius apart."""
+
+ENOUGH, FEWEST = 6, 4
+"""Tertiary roads become gates up to ENOUGH, roads that are not even cut up to FEWEST."""
 
 
 def find_gates(draft: Draft, *, most: int = MOST_GATES) -> list[Gate]:
@@ -48,10 +55,10 @@ def find_gates(draft: Draft, *, most: int = MOST_GATES) -> list[Gate]:
     into, out = (np.bincount(end, minlength=draft.n_nodes) for end in (draft.link_to, draft.link_from))
     root = int(np.flatnonzero(main)[0])
     sinks = np.flatnonzero(
-        (out == 0) & (rank <= _WORST) & _reached(draft.link_from, draft.link_to, draft.n_nodes, root)
+        (out == 0) & (rank <= CLASS["tertiary"]) & _reached(draft.link_from, draft.link_to, draft.n_nodes, root)
     )
     sources = np.flatnonzero(
-        (into == 0) & (rank <= _WORST) & _reached(draft.link_to, draft.link_from, draft.n_nodes, root)
+        (into == 0) & (rank <= CLASS["tertiary"]) & _reached(draft.link_to, draft.link_from, draft.n_nodes, root)
     )
     for sink in sinks:
         apart = np.hypot(draft.node_x[sources] - draft.node_x[sink], draft.node_y[sources] - draft.node_y[sink])
@@ -59,25 +66,30 @@ def find_gates(draft: Draft, *, most: int = MOST_GATES) -> list[Gate]:
         if len(apart) and apart.min() <= PAIR_M:
             found.append((int(sink), int(sources[apart.argmin()]), int(rank[sink]), float(far[sink])))
     neighbours = _neighbours(draft)
-    edge = np.flatnonzero(main & (rank <= _WORST) & (far >= 0.75 * reach[sector]))
-    # a two-way road that simply ends was cut; a crossing near the edge only stands in for one
-    found += [(int(k), int(k), int(rank[k]) + (0 if neighbours[k] == 1 else 2), float(far[k])) for k in edge]
-    if not found:
-        outer = np.flatnonzero(main & (far >= 0.75 * reach[sector]))
-        found = [(int(k), int(k), int(rank[k]), float(far[k])) for k in outer]
-
+    rim = main & (far >= EDGE * reach[sector])
+    edge = np.flatnonzero(rim & (rank <= CLASS["tertiary"]))
+    found += [(int(k), int(k), int(rank[k]), float(far[k])) for k in edge[neighbours[edge] == 1]]
+    cut = [row for row in found if row[3] >= EDGE * reach[sector[row[0]]]]
+    # A road of some rank that simply ends was cut. Only where too few were, smaller ones and then crossings
+    # near the edge stand in: by the sea nothing is cut, and no road leads out.
+    tiers = [
+        (most, [row for row in cut if row[2] < CLASS["tertiary"]]),
+        (ENOUGH, cut),
+        (FEWEST, [(int(k), int(k), int(rank[k]), float(far[k])) for k in edge]),
+        (1, [(int(k), int(k), int(rank[k]), float(far[k])) for k in np.flatnonzero(rim)]),
+    ]
     gates: list[Gate] = []
-    apart_m = 0.08 * float(np.median(reach)) * 2
+    apart_m = APART * float(np.median(reach))
     taken: set[int] = set()
-    for leave, enter, _, distance in sorted(found, key=lambda row: (row[2], -row[3], row[0])):
-        near = any(np.hypot(draft.node_x[g.leave] - draft.node_x[leave], draft.node_y[g.leave] - draft.node_y[leave])
-                   < apart_m for g in gates)  # fmt: skip
-        if int(sector[leave]) in taken or near or distance <= 0:
-            continue
-        taken.add(int(sector[leave]))
-        gates.append(Gate(leave, enter, float(east[leave] / distance), float(north[leave] / distance)))
-        if len(gates) == most:
-            break
+    for enough, rows in tiers:
+        for leave, enter, _, distance in sorted(rows, key=lambda row: (row[2], -row[3], row[0])):
+            if len(gates) >= min(enough, most):
+                break
+            away = [np.hypot(east[gate.leave] - east[leave], north[gate.leave] - north[leave]) for gate in gates]
+            if int(sector[leave]) in taken or distance <= 0 or min(away, default=np.inf) < apart_m:
+                continue
+            taken.add(int(sector[leave]))
+            gates.append(Gate(leave, enter, float(east[leave] / distance), float(north[leave] / distance)))
     return gates
 
 

@@ -53,6 +53,9 @@ def to_networkx(network: RoadNetwork) -> Any:
     lon, lat = to_degrees(network.geom_x.astype(float), network.geom_y.astype(float), lon0=lon0, lat0=lat0)
     graph = nx.MultiDiGraph(crs="epsg:4326", simplified=True, lon0=lon0, lat0=lat0)
     graph.graph["forbidden_turns"] = list(zip(network.ban_from.tolist(), network.ban_to.tolist(), strict=True))
+    low, high = np.minimum(network.link_from, network.link_to), np.maximum(network.link_from, network.link_to)
+    streets = np.unique(np.column_stack([low, high]), axis=0)
+    street_count = np.bincount(streets.ravel(), minlength=network.n_nodes)
     for node in range(network.n_nodes):
         control = int(network.node_control[node])
         tag = {"highway": _CONTROL_TAG[control]} if control else {}
@@ -63,6 +66,7 @@ def to_networkx(network: RoadNetwork) -> Any:
             x_m=float(network.node_x[node]),
             y_m=float(network.node_y[node]),
             osmid=int(network.node_osm[node]),
+            street_count=int(street_count[node]),
             **tag,
         )
     for link in range(network.n_links):

@@ -142,11 +142,19 @@ def _extend(
     to_x: NDArray[np.float64],
     to_y: NDArray[np.float64],
 ) -> Draft:
-    """Lead every link from and to the given points, adding the straight distance to its length."""
+    """Lead every link from and to the given points.
+
+    Its shape gets a straight piece; its length grows by the part of that piece that
+    lies in the link's own direction, so that driving straight through a junction is as long
+    as before (a sidestep of the drawing is no driving). Never shorter than straight ahead.
+    """
     ptr = draft.geom_ptr
     first, last = ptr[:-1], ptr[1:] - 1
     before = np.hypot(draft.geom_x[first] - from_x, draft.geom_y[first] - from_y)
     after = np.hypot(draft.geom_x[last] - to_x, draft.geom_y[last] - to_y)
+    ahead = _ahead(draft, first, first + 1, draft.geom_x[first] - from_x, draft.geom_y[first] - from_y)
+    behind = _ahead(draft, last - 1, last, to_x - draft.geom_x[last], to_y - draft.geom_y[last])
+    length = np.maximum(draft.link_length + ahead + behind, np.hypot(to_x - from_x, to_y - from_y))
     add_first, add_last = before > 0.01, after > 0.01
     geom_x = np.insert(draft.geom_x, np.concatenate([first[add_first], last[add_last] + 1]), 0.0)
     geom_y = geom_x.copy()
@@ -158,11 +166,19 @@ def _extend(
     geom_x[new_ptr[1:][add_last] - 1], geom_y[new_ptr[1:][add_last] - 1] = to_x[add_last], to_y[add_last]
     return replace(
         draft,
-        link_length=draft.link_length + np.where(add_first, before, 0) + np.where(add_last, after, 0),
+        link_length=length,
         geom_ptr=new_ptr,
         geom_x=geom_x,
         geom_y=geom_y,
     )
+
+
+def _ahead(
+    draft: Draft, a: NDArray[np.int64], b: NDArray[np.int64], x: NDArray[np.float64], y: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Part of the displacement (x, y) that lies in the direction from shape point a to b, at least 0."""
+    dx, dy = draft.geom_x[b] - draft.geom_x[a], draft.geom_y[b] - draft.geom_y[a]
+    return np.asarray(np.maximum((x * dx + y * dy) / np.maximum(np.hypot(dx, dy), 1e-9), 0.0))
 
 
 def _split_loops(draft: Draft) -> Draft:
@@ -185,8 +201,9 @@ def _split_loops(draft: Draft) -> Draft:
         middle = int(np.clip(np.searchsorted(along, along[-1] / 2), 1, len(x) - 2))
         mid_x[k], mid_y[k] = x[middle], y[middle]
         share = along[middle] / along[-1]
-        second_length[k] = length[link] * (1 - share)
-        length[link] *= share
+        straight = float(np.hypot(x[middle] - x[0], y[middle] - y[0]))
+        second_length[k] = max(length[link] * (1 - share), straight)
+        length[link] = max(length[link] * share, straight)
         keep[part.start + middle + 1 : part.stop] = False
         geom_size[link] = middle + 1
         xs.append(x[middle:])

@@ -177,7 +177,7 @@ class RoadNetwork:
 
     def has(self, flag: int) -> NDArray[np.bool_]:
         """Links that carry `flag` (ONEWAY, MOTORROAD, …)."""
-        return (self.link_flags & flag) != 0
+        return np.asarray((self.link_flags & flag) != 0)
 
     def shape(self, link: int) -> NDArray[np.float32]:
         """Points of one link, shape (k, 2), metres."""
@@ -301,7 +301,7 @@ class CityMap:
         """Read a map file; raise `MapError` when it is not one or is damaged."""
         path = Path(path)
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 found = {name: archive[name] for name in archive.files}
             meta = json.loads(found.pop("meta_json").tobytes())
             version = meta.pop("format", None)

@@ -52,8 +52,8 @@ def find_places(raw: Raw, network: RoadNetwork, *, lon0: float, lat0: float) -> 
     land = _land_under(raw)
     rows: list[tuple[int, int, float]] = []
     for number, tags in enumerate(raw.feature_tags):
-        for kind, weight in uses(tags, float(raw.feature_m2[number]), land[number]).items():
-            rows.append((number, PLACE_KINDS.index(kind), weight))
+        for kind, floor_m2 in uses(tags, float(raw.feature_m2[number]), land[number]).items():
+            rows.append((number, PLACE_KINDS.index(kind), floor_m2))
     table_of = np.array(rows, float).reshape(-1, 3)
     feature, kind_row, m2 = table_of[:, 0].astype(np.int64), table_of[:, 1].astype(np.int64), table_of[:, 2]
     nodes, tree = _street_nodes(network)

@@ -82,9 +82,9 @@ def _one_speed(text: str, country: str) -> float | None:
         head, _, word = text.partition(":")
         if re.fullmatch(r"[a-z]{2}(-[a-z]+)?", head):
             country, text = head[:2].upper(), word
-    zone = re.fullmatch(r"zone:?(\d+)", text)
+    zone = re.fullmatch(r"zone:?(\d{1,3})", text)
     if zone:
-        return float(zone[1])
+        return float(zone[1]) if 3 <= int(zone[1]) <= 200 else None
     text = _SYNONYMS.get(text, text)
     words = {**rules("speeds")[""]["words"], **rules("speeds").get(country, {}).get("words", {})}
     return float(words[text]) if text in words else None

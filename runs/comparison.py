@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runs.estimates import FIGURES, Estimate, Sample, interval, resample, sample_of
+from runs.estimates import FIGURES, Estimate, Sample, interval, resample, sample_of, skew_of
 
 if TYPE_CHECKING:
     from runs.results import RunResult
@@ -80,7 +80,9 @@ def compare(a: RunResult, b: RunResult) -> Comparison:
         unit, of_connected, reflected, figure_of = FIGURES[known_as]
         before[name], after[name] = float(figure_of(one, alone)[0]), float(figure_of(two, alone)[0])
         mean = after[name] - before[name]
-        low, high = interval(mean, figure_of(two, weights) - figure_of(one, weights), reflected=reflected, signed=True)
+        draws = figure_of(two, weights) - figure_of(one, weights)
+        skew = 0.0 if reflected else skew_of(figure_of, one, two)
+        low, high = interval(mean, draws, skew=skew, reflected=reflected, signed=True)
         n = int(one.connected.sum()) if of_connected else len(one.km)
         found[name] = Estimate(mean, low, high, n, unit, "paired by car, not scaled")
     return Comparison(**found, before=before, after=after)

@@ -59,8 +59,17 @@ class ResultsFolder:
         self.part = self.target.with_name(f".{self.target.name}.part")
         self.files: dict[str, dict[str, Any]] = {}
         self._made: list[Path] = []
+        self._lock: IO[bytes] | None = None
+        self._manifest = {"program": PROGRAM, "format": FORMAT, "status": "running", **manifest}
         _check_target(target)
-        with disk_errors(target):
+        try:
+            self._open()
+        except BaseException:
+            self.discard()
+            raise
+
+    def _open(self) -> None:
+        with disk_errors(self.target):
             for parent in reversed([p for p in self.part.parents if not p.exists()]):
                 parent.mkdir()
                 self._made.append(parent)
@@ -69,8 +78,7 @@ class ResultsFolder:
             for old in list(self.part.iterdir()):
                 if old.name != "lock":
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
-            self._manifest = {"program": PROGRAM, "format": FORMAT, "status": "running", **manifest}
-            self.write_json("manifest.json", self._manifest, listed=False)
+        self.write_json("manifest.json", self._manifest, listed=False)
 
     def __enter__(self) -> Self:
         return self
@@ -124,7 +132,6 @@ class ResultsFolder:
             _check_target(target)
         with disk_errors(self.target):
             self.write_json("manifest.json", {**self._manifest, **manifest, "files": self.files}, listed=False)
-            (self.part / "lock").unlink(missing_ok=True)
             old = target.with_name(f".{target.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():
@@ -135,6 +142,7 @@ class ResultsFolder:
                 if old.exists():
                     old.rename(target)
                 raise
+            (target / "lock").unlink(missing_ok=True)  # held until here: no other run could enter meanwhile
             _carry_over(old, target)
             sync_folder(target.parent)
             shutil.rmtree(old, ignore_errors=True)
@@ -144,12 +152,12 @@ class ResultsFolder:
 
     def discard(self) -> None:
         """Leave nothing behind, unless `publish` was called."""
-        if self._lock is None:
-            return
-        shutil.rmtree(self.part, ignore_errors=True)
+        if self._lock is not None:
+            shutil.rmtree(self.part, ignore_errors=True)
         for parent in reversed(self._made):
             with contextlib.suppress(OSError):
                 parent.rmdir()
+        self._made.clear()
         self._release()
 
     def _write(self, name: str, fill: Callable[[IO[bytes]], Any], about: Mapping[str, Any] | None) -> None:

@@ -29,7 +29,9 @@ def catalogue(**change: Any) -> SimpleNamespace:
     return SimpleNamespace(**(known | change))
 
 
-def electric_fleet(n: int, *, model: int = 0, kwh: float = 39.0, soc: float = 0.5, city: CityMap | None = None) -> Fleet:
+def electric_fleet(
+    n: int, *, model: int = 0, kwh: float = 39.0, soc: float = 0.5, city: CityMap | None = None
+) -> Fleet:
     """Cars of one model that live and work at places of the city in turn."""
     fleet = Fleet(n)
     fleet.kind[:] = Kind.ELECTRIC
@@ -54,6 +56,7 @@ def make(
     interval_min: int = 15,
     start_h: float = 0.0,
     policy: Any = None,
+    policy_name: str = "uncontrolled",
     **settings: Any,
 ) -> Charging:
     """Charging in the toy city."""
@@ -61,7 +64,7 @@ def make(
         city or toy_city(5),
         fleet,
         models or catalogue(),
-        ChargingSettings(**settings),
+        ChargingSettings(policy=policy_name, **settings),
         GridSettings(interval_min=interval_min),
         market=market,
         seed=1,

@@ -34,7 +34,9 @@ def connected_fleet(city: CityMap, cars: int, *, generation: int = 4) -> Fleet:
 class Talk:
     """A cloud, its fleet and a clock that runs both, as the world does."""
 
-    def __init__(self, cars: int = 20, *, seed: int = 3, city: CityMap | None = None, generation: int = 4, **knobs: object) -> None:
+    def __init__(
+        self, cars: int = 20, *, seed: int = 3, city: CityMap | None = None, generation: int = 4, **knobs: object
+    ) -> None:
         self.city = city or toy_city(5, homes=20)
         self.env = simpy.Environment()
         self.fleet = connected_fleet(self.city, cars, generation=generation)
@@ -46,7 +48,9 @@ class Talk:
     @property
     def cloud(self) -> Cloud:
         if self._cloud is None:
-            self._cloud = Cloud(self.city, self.fleet, CloudSettings(**self.knobs), self.env, seed=self.seed, horizon_ms=DAY)  # type: ignore[arg-type]
+            self._cloud = Cloud(
+                self.city, self.fleet, CloudSettings(**self.knobs), self.env, seed=self.seed, horizon_ms=DAY
+            )  # type: ignore[arg-type]
         return self._cloud
 
     def tick(
@@ -65,7 +69,12 @@ class Talk:
         traversals = Traversals(max(1, len(rows)))
         traversals.n = len(rows)
         for i, (car, link, enter, leave) in enumerate(rows):
-            traversals.car[i], traversals.link[i], traversals.enter_ms[i], traversals.exit_ms[i] = car, link, enter, leave
+            traversals.car[i], traversals.link[i], traversals.enter_ms[i], traversals.exit_ms[i] = (
+                car,
+                link,
+                enter,
+                leave,
+            )
             traversals.driven_mm[i], traversals.engaged_mm[i] = driven_mm, engaged_mm
         self.env.run(until=until)
         lists = [np.array(a, np.int32) for a in (started, ended, [], plugged)]

@@ -42,6 +42,20 @@ def test_between_two_rings_the_mean_is_what_was_wanted() -> None:
     assert kernels.outside_at(anchor, 99_000.0, 0.0, 0.5, lie, beyond)[1] == 10_000
 
 
+def test_along_an_approach_road_the_mean_is_what_was_wanted() -> None:
+    row = np.arange(6)
+    beyond_m = np.array([2000.0, 4000, 6000, 8000, 10_000, 12_000])
+    us = (np.arange(200) + 0.5) / 200
+    found = [kernels.along(2, 3000.0, 0.2, u, beyond_m, row) for u in us]  # up the road: 8 or 10 km out
+    assert {node for node, _ in found} == {3, 4}
+    assert np.mean([metres for _, metres in found]) == pytest.approx(3000, rel=0.01)
+    assert kernels.along(2, 4000.0, 0.9, 0.5, beyond_m, row) == (0, 4000.0)  # down the road
+    assert kernels.along(2, 5000.0, 0.9, 0.1, beyond_m, row)[0] in (4, 5)  # only up is long enough
+    assert kernels.along(2, 50_000.0, 0.5, 0.5, beyond_m, row) == (5, 6000.0)  # to the farther end
+    assert kernels.along(2, 500.0, 0.1, 0.5, beyond_m, row) == (3, 2000.0)  # the next one, not itself
+    assert kernels.along(0, 500.0, 0.5, 0.5, beyond_m[:1], row[:1]) == (-1, -1.0)
+
+
 def test_fastest_paths_on_a_corridor_are_exact() -> None:
     length_m, seconds = fastest(corridor(6, length_m=500, speed_kmh=36), np.array([0, 3]))
     assert length_m[0].tolist() == [500.0 * k for k in range(7)]

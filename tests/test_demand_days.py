@@ -139,6 +139,30 @@ def test_distances_on_the_network_are_those_wanted() -> None:
         assert np.quantile(real_km[direct], q) == pytest.approx(np.quantile(some.wanted_km[direct], q), rel=0.15)
 
 
+@pytest.mark.data
+def test_kyoto_distances_are_those_wanted() -> None:
+    """On the real network, trips from home to a stop are as long as intended: mean within 10 %."""
+    from maps.build import build_map
+    from maps.get import data_folder
+
+    folder = data_folder()
+    if folder is None or not (folder / "osm" / "kyoto_fushimi_2021.osm.pbf").is_file():
+        pytest.skip(f"needs osm/kyoto_fushimi_2021.osm.pbf in the data folder (TWIN_DATA), looked in {folder}")
+    city = build_map("kyoto", cache=None)
+    fleet = cars(city, 20_000)
+    plans = Demand(city, fleet, DemandSettings(), market="japan", seed=1, start=WEDNESDAY)
+    plan = plans.plan_day(1)
+    some = plan.take(np.isin(plan.from_node, np.unique(plan.from_node)[::5]))
+    start, row = np.unique(some.from_node, return_inverse=True)
+    real_km = fastest(city.network, start)[0][row, some.to_node] / 1000
+    assert np.isfinite(real_km).all()
+    assert real_km.mean() == pytest.approx(float(some.km.mean()), rel=0.1)
+    direct = (some.purpose >= PURPOSES.index("shop")) & (some.from_node == fleet.home_node[some.car])
+    direct &= some.wanted_km < 45  # the farthest approach road ends at 40 km
+    assert direct.sum() > 1000
+    assert real_km[direct].mean() == pytest.approx(float(some.wanted_km[direct].mean()), rel=0.1)
+
+
 def test_commuters_have_a_workplace_and_rest_at_weekends() -> None:
     city, fleet = town(), cars(town(), 5000, working=0.3)
     plans = Demand(city, fleet, DemandSettings(), market="us", seed=1, start=WEDNESDAY)

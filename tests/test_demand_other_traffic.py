@@ -130,6 +130,19 @@ def test_large_city_keeps_its_traffic_inside() -> None:
     assert np.mean(small.pair_kind == THROUGH) == pytest.approx(0.4, abs=0.03)  # held to the documented share
 
 
+def test_journeys_in_a_large_city_have_the_markets_length() -> None:
+    """A city 40 km wide: journeys inside are the market's 8.3 km on average, not as far as places lie apart."""
+    traffic = others(city=toy_city(21, length_m=2000, homes=4000))
+    half = len(traffic.pair_from) // 2
+    inside = np.flatnonzero(traffic.pair_kind[:half] == INSIDE)
+    km = sum(traffic.distances.between(traffic.pair_from[inside], traffic.pair_to[inside])) / 1000
+    assert km.mean() == pytest.approx(20 / 2.4, rel=0.15)
+    anywhere = (
+        traffic.distances.between(traffic.pair_from[inside], traffic.pair_to[np.roll(inside, 1)])[0].mean() / 1000
+    )
+    assert anywhere > 20
+
+
 def test_weekend_has_fewer_trips_where_fewer_cars_drive() -> None:
     europe = others(market="europe")
     assert europe.day_share(3).sum() / europe.day_share(0).sum() == pytest.approx(0.493 * 2.89 / (0.646 * 3.16))

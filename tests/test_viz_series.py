@@ -67,7 +67,7 @@ rows = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=rows)
 def test_no_row_is_lost_or_counted_twice(tmp_path: Path, rows: list[tuple[int, int, str, float]]) -> None:
     run = with_grid(tmp_path, rows)

@@ -84,7 +84,7 @@ def write_results(
         "ledger": {"cars": 0, "joules": 0, "bytes": 0, "trips": 0},
         "phase_s": {"move": 9.1, "decide": 1.2},
         "peak_memory_mb": 512.0,
-        "attribution": "© OpenStreetMap contributors, ODbL 1.0",
+        "attribution": "© OpenStreetMap contributors, data available under the Open Database License (ODbL) 1.0",
         "files": {f.name: {"rows": 1, "sha256": "ab" * 32} for f in sorted(folder.glob("*.parquet"))},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1), "utf-8")

@@ -129,9 +129,7 @@ class ElectricCar(Car):
         """Plug in by `plug_in.model` of facts/charging.toml; stop at a site when the reserve would be touched."""
         if isinstance(question, PlugInQuestion):
             return cls._plug_in(question)
-        if isinstance(question, TripQuestion):
-            return cls._trip(question)
-        return super().decide(question)
+        return cls._trip(question)
 
     @classmethod
     def _plug_in(cls, q: PlugInQuestion) -> NDArray[np.bool_]:

@@ -118,5 +118,5 @@ def chance(seed: int, stream: Stream, row: ArrayLike, tick: ArrayLike = 0) -> ND
     """
     rows, ticks = np.broadcast_arrays(np.atleast_1d(np.asarray(row, np.int64)), np.asarray(tick, np.int64))
     out = np.empty(rows.shape)
-    _fill(seed, int(stream), np.ascontiguousarray(rows).ravel(), np.ascontiguousarray(ticks).ravel(), out.ravel())
+    _fill(seed, int(stream), np.array(rows).ravel(), np.array(ticks).ravel(), out.ravel())  # copies: views may be read-only
     return out

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maps.network import RoadNetwork
+from twin.energy.drive import co2_kg
 from twin.events import Column, Table
 from twin.fleet.fleet import Kind, Reason, State
 
@@ -161,7 +162,7 @@ def summary(world: World) -> dict[str, Any]:
         "autonomy": world.autonomy.summary(),
         "cloud": world.cloud.summary(),
         "ota": world.campaign.summary(),
-        "fuel": {"litres": litres, "co2_kg": float(litres * world.drive.co2_kg_per_l)},
+        "fuel": {"litres": litres, "co2_kg": co2_kg(int(fleet.fuel_ul.sum()))},
         "queue": world.charging.queue_summary(),
     }
 

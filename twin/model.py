@@ -93,7 +93,7 @@ class Twin(mesa.Model[Any, Any]):
                 "driving": lambda m: m.world.status()["driving"],
                 "charging": lambda m: m.world.status()["charging"],
                 "queued": lambda m: m.world.status()["queued"],
-                "charging_kw": lambda m: m.world.charging.power_kw,
+                "charging_kw": lambda m: m.world.charging_kw,
                 "engaged_km": lambda m: float(m.world.fleet.engaged_mm.sum() / 1e6),
                 "driven_km": lambda m: float(m.world.fleet.driven_mm.sum() / 1e6),
                 "cloud_bytes": lambda m: int(m.world.fleet.delivered_b.sum()),

@@ -7,9 +7,9 @@ phase, and the table alone is enough to start everything again (`revive`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import simpy
@@ -168,7 +168,7 @@ class Sessions:
         for row in rows[np.argsort(self.serial[rows])].tolist():
             self._process[row] = env.process(self._follow(row))
 
-    def _follow(self, row: int) -> Iterator[simpy.Event]:
+    def _follow(self, row: int) -> Generator[simpy.Event, Any, None]:
         """Wait for what the row names, then let the room act: the SimPy process of one session."""
         while self.phase[row] != FREE:
             try:

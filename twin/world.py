@@ -20,6 +20,7 @@ from twin.agents import CARS, STAY, PlugInQuestion, Question, TripQuestion
 from twin.autonomy.propilot import Autonomy
 from twin.chance import Stream, chance
 from twin.charging.charging import Charging
+from twin.charging.site import SITE_KINDS
 from twin.cloud.cloud import Cloud
 from twin.demand.days import Demand
 from twin.demand.other_traffic import OtherTraffic
@@ -32,7 +33,7 @@ from twin.meters import LinkMeter, cars_table, summary
 from twin.ota.campaign import Campaign
 from twin.sessions import Sessions
 from twin.settings import TwinSettings
-from twin.traffic.engine import Arrivals, Positions, Streets
+from twin.traffic.engine import Positions, Streets
 from twin.traffic.routing import Router, Routes
 from twin.traffic.traversals import Traversals
 from twin.trips import NEVER, Status, Trips
@@ -75,14 +76,14 @@ class World:
         self._planned_days = 0
         network, market = city.network, settings.fleet.market
 
-        self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None)
+        self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None, market=market)
         self.fleet = populate(
             city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed
         )
         self.sessions = Sessions()
         self.streets = Streets(network, settings.traffic, len(self.fleet))
         self.router = Router(network, self.streets.physics.free_ms)
-        self.drive = Drive(self.fleet, self.catalogue, network, settings.climate, market)
+        self.drive = Drive(self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000)
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
@@ -95,12 +96,15 @@ class World:
             city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms
         )
         self.campaign = Campaign(
-            city, self.fleet, settings.ota, self.sessions.env, cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms
-        )
+            city, self.fleet, settings.ota, self.sessions.env,
+            cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
+        )  # fmt: skip
         self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
         self.others = OtherTraffic(
-            city, settings.demand, market=market, seed=seed, start=start, fleet_cars=len(self.fleet)
-        )
+            city, settings.demand,
+            market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
+        )  # fmt: skip
+        self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
         self.links = LinkMeter(network)
 
@@ -109,6 +113,8 @@ class World:
         self._via_site = np.full(n, -1, np.int32)
         self._tried_site = np.full(n, -1, np.int32)
         self._towed = np.zeros(n, bool)
+        self._metered_j = 0
+        self.charging_kw = 0.0
         self._cost_ms = self.streets.physics.free_ms.copy()
         self._cost_sums = self.streets.link_sums.copy()
         self._other_routes: dict[int, NDArray[np.int32]] = {}
@@ -277,7 +283,10 @@ class World:
         self.campaign.advance(self.now_ms, self._until)
 
     def _measure(self) -> None:
-        """Hourly link figures."""
+        """Power at the meters in this tick; hourly link figures."""
+        metered = int(self.fleet.meter_j.sum())
+        self.charging_kw = (metered - self._metered_j) / (self._until - self.now_ms)
+        self._metered_j = metered
         if self._until % HOUR_MS == 0 or self._until == self.until_ms:
             self.links.hour((self._until - 1) // HOUR_MS, self.streets.link_sums, self.streets.link_vehicles)
 
@@ -286,7 +295,7 @@ class World:
     def _need_j(self, rows: NDArray[np.int64], routes: Routes) -> NDArray[np.int64]:
         metres = routes.totals(self.city.network.link_length)
         seconds = routes.totals(self._cost_ms) / 1000
-        return np.rint(self.drive.predict_j(rows, metres, seconds) * PLANNING_MARGIN).astype(np.int64)
+        return np.rint(self.drive.predict_j(rows, metres, seconds, at_ms=self.now_ms) * PLANNING_MARGIN).astype(np.int64)
 
     def _trip_question(
         self, rows: NDArray[np.int64], goal: NDArray[np.int32], need_j: NDArray[np.int64]
@@ -302,8 +311,9 @@ class World:
         crow, kw, wait = np.zeros((len(rows), k)), np.zeros((len(rows), k)), np.zeros((len(rows), k))
         if short.any():
             some = np.flatnonzero(short)
-            found = self.charging.candidates(fleet.node[rows[some]], rows[some], k=k)
-            site[some], crow[some], kw[some], wait[some] = found.site, found.crow_m, found.kw, found.wait_s
+            site[some], crow[some], kw[some], wait[some] = self.charging.candidates(
+                fleet.node[rows[some]], rows[some], k=k
+            )
         tired = (self.trips.stops[rows] >= MAX_STOPS)[:, None]
         site[(site == self._tried_site[rows][:, None]) | tired] = -1
         there = self.charging.sites.site_node[np.maximum(site, 0)]
@@ -314,7 +324,7 @@ class World:
             network.node_x[fleet.node[rows]] - network.node_x[goal],
             network.node_y[fleet.node[rows]] - network.node_y[goal],
         )[:, None]
-        metres = 1.4 * crow
+        metres = np.where(site >= 0, 1.4 * crow, 0.0)
         reach = self.drive.predict_j(np.repeat(rows, k), metres.ravel(), metres.ravel() / 8.0).reshape(metres.shape)
         return TripQuestion(
             rows=rows,
@@ -326,7 +336,7 @@ class World:
             reach_j=np.rint(reach * PLANNING_MARGIN).astype(np.int64),
             kw=kw,
             wait_s=wait,
-            detour_m=np.maximum(0.0, 1.4 * (crow + beyond - straight)),
+            detour_m=np.maximum(0.0, metres + 1.4 * (beyond - straight)),
             u=chance(self.seed, Stream.SITE_CHOICE, rows, self.now_ms),
         )
 
@@ -436,6 +446,7 @@ class World:
             yes = ask(rows, self.start_question).astype(bool)
             self.fleet.battery_j[rows[yes]] = self.fleet.capacity_j[rows[yes]]
         self.battery_start_j = self.fleet.battery_j.copy()
+        self.drive.open_books()
 
     # ------------------------------------------------------------------ other traffic
 
@@ -477,6 +488,22 @@ class World:
         """Every vehicle on the road now, for drawing."""
         return self.streets.positions(self.now_ms)
 
+    def sites(self) -> dict[str, Any]:
+        """Charging sites as arrays of one length: id, kind, name, metres, feeder, sockets, kW of the strongest."""
+        sites = self.charging.sites
+        strongest = np.zeros(len(sites))
+        np.maximum.at(strongest, sites.socket_site, sites.socket_kw)
+        return {
+            "site_id": np.arange(len(sites)),
+            "kind": [SITE_KINDS[kind] for kind in sites.site_kind],
+            "name": sites.name,
+            "x": sites.x,
+            "y": sites.y,
+            "feeder_id": sites.site_feeder,
+            "sockets": np.bincount(sites.socket_site, sites.socket_count, len(sites)).astype(np.int64),
+            "kw": strongest,
+        }
+
     def finish(self) -> None:
         """Close open rows when the run ends or is stopped. Call once."""
         self.trips.finish()
@@ -507,7 +534,7 @@ class World:
         on_streets = np.isin(fleet.state, (State.WAITING, State.DRIVING))
         at_socket = np.isin(fleet.state, (State.QUEUED, State.PLUGGED))
         wrong = on_streets != self.streets.has_trip(np.arange(len(fleet)))
-        wrong |= at_socket != self.charging.present
+        wrong |= at_socket != (self.charging.car_session >= 0)
         wrong |= (fleet.state == State.STUCK) != (fleet.reason != Reason.NONE)
         return int(wrong.sum())
 
@@ -516,14 +543,13 @@ class World:
         fleet, streets = self.fleet, self.streets
         on_streets = int(np.isin(fleet.state, (State.WAITING, State.DRIVING)).sum())
         others = self.other_planned - self.other_unroutable - self.other_arrived
+        balance = self.battery_start_j + fleet.charged_j + fleet.engine_j - fleet.traction_j - fleet.battery_j
         own = {
             "cars_state": self._state_residual(),
             "vehicles_on_streets": streets.on_road + streets.in_source - on_streets - others,
             "vehicles_counted": streets.census() - streets.on_road - streets.in_source,
             "trips": self.trips.residual(),
-            "battery_j": int(
-                np.abs(self.battery_start_j + fleet.charged_j + fleet.engine_j - fleet.traction_j - fleet.battery_j).sum()
-            ),
+            "battery_j": int(np.abs(balance).sum()),
             "battery_out_of_range": int(((fleet.battery_j < 0) | (fleet.battery_j > fleet.capacity_j)).sum()),
         }
         rooms = {

@@ -44,7 +44,7 @@ def draw_grid_load(ax: Axes, folder: Folder) -> None:
     _stacked(ax, load.edges_s, load.values[used] / divisor, [load.names[k] for k in used], colours)
     top = int(np.argmax(total))
     at_s, peak = (load.edges_s[top] + load.edges_s[top + 1]) / 2, total[top] / divisor
-    ax.plot([at_s / 3600], [peak], marker="v", color=INK, markersize=6, clip_on=False)
+    ax.plot([at_s / 3600], [peak], marker="v", color=INK, markeredgecolor="white", markersize=8, clip_on=False)
     right = at_s > 0.6 * load.edges_s[-1]
     ax.annotate(
         f"peak {figures(peak)} {unit}, {clock(folder.start, float(load.edges_s[top]))}",

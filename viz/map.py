@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,15 @@ from numpy.typing import NDArray
 
 from maps.network import ROAD_CLASSES, CityMap
 from viz import series
-from viz.folder import Folder, Names
+from viz.folder import Folder, Names, Rows
 from viz.streets import Origin, Streets, streets_of
 from viz.style import INK, MUTED, SITE_COLOURS, STREET, drawable, house_style, new_figure, write_png
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 # line width in points by rank of the class: motorway … local streets
 CLASS_WIDTH = {"motorway": 2.2, "trunk": 1.9, "primary": 1.6, "secondary": 1.2, "tertiary": 0.9}
@@ -27,7 +30,10 @@ CLASS_COLOUR = {
     "secondary": "#E69F00",
     "tertiary": "#8c8c8c",
 }
-LOCAL_WIDTH, LOCAL_COLOUR = 0.55, "#bdbdbd"
+LOCAL, LOCAL_WIDTH, LOCAL_COLOUR = "local streets", 0.55, "#bdbdbd"
+
+MAP_IN = 8.4
+CREDIT_WIDTH = 62
 
 SITE_AREA_PT2 = 420.0
 """Area of the circle of the site with the most energy; others in proportion."""
@@ -51,46 +57,41 @@ def draw_map(city: CityMap, path: Path | str) -> Path:
     'toy.png'
     """
     path = Path(path)
-    streets = Streets.of_city(city)
-    net = city.network
     with house_style():
-        width, height = _page(streets)
-        figure = new_figure(width, height)
-        ax = figure.add_subplot()
-        _street_base(ax, streets, coloured=True)
-        box = streets.box()
-        cells = _within(box, city.cell_x, city.cell_y)
-        gates = net.node_x[city.gate_node], net.node_y[city.gate_node]
-        marks = (
-            ("radio cell", city.cell_x[cells], city.cell_y[cells], "^", "#CC79A7", 34),
-            ("charging site", city.charger_x, city.charger_y, "o", "#009E73", 46),
-            ("gate to roads outside", *gates, "s", "#000000", 34),
-        )
-        for label, x, y, marker, colour, size in marks:
-            if len(x):
-                ax.scatter(
-                    x,
-                    y,
-                    s=size,
-                    marker=marker,
-                    color=colour,
-                    edgecolor="white",
-                    linewidth=0.8,
-                    label=f"{label} ({len(x):,})",
-                    zorder=5,
-                )
-        _frame(ax, box)
-        ax.set_title(drawable(str(city.meta.get("name") or "map")), fontsize=14)
-        km = net.link_length[streets.inside].sum() / 1000
-        homes = len(city.places("home"))
-        _attribution(
-            ax,
-            f"{int(streets.inside.sum()):,} links, {km:,.0f} km of directed links, {homes:,} homes. "
-            + drawable(str(city.meta.get("attribution", ""))),
-        )
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), labelspacing=0.7)
-        write_png(figure, path, dpi=150)
+        write_png(map_figure(city), path, dpi=150)
     return path
+
+
+def map_figure(city: CityMap) -> Figure:
+    """The same as a figure; call and save it inside `house_style`."""
+    streets, net = Streets.of_city(city), city.network
+    box = streets.box()
+    figure = new_figure(*_page(box))
+    ax = figure.subplots()
+    _street_base(ax, streets, coloured=True)
+    cells = _within(box, city.cell_x, city.cell_y)
+    marks = (
+        ("radio cell", city.cell_x[cells], city.cell_y[cells], "^", "#CC79A7", 34),
+        ("charging site", city.charger_x, city.charger_y, "o", "#009E73", 46),
+        ("gate to roads outside", net.node_x[city.gate_node], net.node_y[city.gate_node], "s", "#000000", 34),
+    )
+    for label, x, y, marker, colour, size in marks:
+        if len(x):
+            look: dict[str, Any] = {
+                "s": size,
+                "marker": marker,
+                "color": colour,
+                "edgecolor": "white",
+                "linewidth": 0.8,
+            }
+            ax.scatter(x, y, label=f"{label} ({len(x):,})", zorder=5, **look)
+    _frame(ax, box)
+    km, homes = net.link_length[streets.inside].sum() / 1000, len(city.places("home"))
+    counts = f"{int(streets.inside.sum()):,} directed links, {km:,.0f} km, {homes:,} homes"
+    ax.set_title(f"{drawable(str(city.meta.get('name') or 'map'))}: {counts}")
+    _attribution(ax, drawable(str(city.meta.get("attribution", ""))))
+    figure.legend(handles=[*_class_keys(streets), *ax.get_legend_handles_labels()[0]], loc="outside right upper")
+    return figure
 
 
 def draw_load(ax: Axes, folder: Folder) -> None:
@@ -218,27 +219,15 @@ def _sites(ax: Axes, folder: Folder, origin: Origin, box: tuple[float, float, fl
 def _street_base(ax: Axes, streets: Streets, *, coloured: bool) -> None:
     from matplotlib.collections import PathCollection
 
-    stem = np.array([c.removesuffix("_link") for c in ROAD_CLASSES])
     thin = np.clip(6000 / max(int(streets.inside.sum()), 1), 0.35, 1.0)
-    for name in ("local streets", *reversed(CLASS_WIDTH)):
-        classes = (
-            np.flatnonzero(stem == name) if name in CLASS_WIDTH else np.flatnonzero(~np.isin(stem, list(CLASS_WIDTH)))
-        )
-        rows = np.flatnonzero(np.isin(streets.road, classes) & streets.inside)
+    for name in (LOCAL, *reversed(CLASS_WIDTH)):
+        rows = _rows_of(streets, name)
         if not len(rows):
             continue
         colour = CLASS_COLOUR.get(name, LOCAL_COLOUR) if coloured else STREET
         width = thin * (CLASS_WIDTH.get(name, LOCAL_WIDTH) if coloured else 0.8)
-        lines = PathCollection(
-            streets.paths(rows),
-            facecolors="none",
-            edgecolors=colour,
-            linewidths=width,
-            capstyle="round",
-            label=name,
-            zorder=1,
-        )
-        ax.add_collection(lines, autolim=False)
+        look = {"facecolors": "none", "edgecolors": colour, "linewidths": width, "capstyle": "round", "zorder": 1}
+        ax.add_collection(PathCollection(streets.paths(rows), **look), autolim=False)
 
 
 def _frame(ax: Axes, box: tuple[float, float, float, float], *, scale: bool = True) -> None:
@@ -255,34 +244,50 @@ def _frame(ax: Axes, box: tuple[float, float, float, float], *, scale: bool = Tr
         spine.set_color("#d0d0d0")
     if not scale:
         return
-    length = _round_down(0.28 * (east - west + 2 * air))
-    # under the frame, where no street can run through it
-    from matplotlib.transforms import blended_transform_factory
+    from matplotlib.transforms import ScaledTranslation
 
-    beside = blended_transform_factory(ax.transData, ax.transAxes)
-    ax.plot(
-        [west - air, west - air + length],
-        [-0.018, -0.018],
-        transform=beside,
-        color=INK,
-        linewidth=2.5,
-        solid_capstyle="butt",
-        clip_on=False,
-    )
+    # under the frame, where no street can run through it
+    length = _round_down(0.28 * (east - west + 2 * air))
+    below = ax.get_xaxis_transform() + ScaledTranslation(0, -9 / 72, ax.figure.dpi_scale_trans)
+    ends = (west - air, west - air + length)
+    ax.plot(ends, (0, 0), transform=below, color=INK, linewidth=2.5, solid_capstyle="butt", clip_on=False)
     text = f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
-    ax.annotate(
-        text,
-        (west - air + length, -0.018),
-        xycoords=beside,
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=9,
-    )
+    ax.annotate(text, (ends[1], 0), xycoords=below, xytext=(4, 0), textcoords="offset points", va="center", fontsize=9)
 
 
 def _attribution(ax: Axes, text: str) -> None:
-    ax.annotate(text, (1, -0.018), xycoords="axes fraction", ha="right", va="center", fontsize=7.5, color=MUTED)
+    """Below the scale bar, in lines short enough for a narrow map."""
+    lines = "\n".join(textwrap.wrap(text, CREDIT_WIDTH))
+    ax.annotate(
+        lines,
+        (0, 0),
+        xycoords="axes fraction",
+        xytext=(0, -19),
+        textcoords="offset points",
+        va="top",
+        fontsize=7.5,
+        color=MUTED,
+    )
+
+
+def _class_keys(streets: Streets) -> list[Line2D]:
+    """Legend entries of the road classes that are there; those of path collections would show a street."""
+    from matplotlib.lines import Line2D
+
+    return [
+        Line2D(
+            [], [], color=CLASS_COLOUR.get(name, LOCAL_COLOUR), linewidth=CLASS_WIDTH.get(name, LOCAL_WIDTH), label=name
+        )
+        for name in (*CLASS_WIDTH, LOCAL)
+        if len(_rows_of(streets, name))
+    ]
+
+
+def _rows_of(streets: Streets, name: str) -> Rows:
+    """Links inside the extract of one drawn class, ramps with the road they belong to."""
+    stem = np.array([c.removesuffix("_link") for c in ROAD_CLASSES])
+    classes = np.flatnonzero(stem == name if name in CLASS_WIDTH else ~np.isin(stem, list(CLASS_WIDTH)))
+    return np.flatnonzero(np.isin(streets.road, classes) & streets.inside)
 
 
 def _within(box: tuple[float, float, float, float], x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.bool_]:
@@ -302,7 +307,8 @@ def _round_down(value: float) -> float:
     return float(next(m * power for m in (5, 2, 1) if m * power <= value * (1 + 1e-9)))
 
 
-def _page(streets: Streets) -> tuple[float, float]:
-    west, east, south, north = streets.box()
-    ratio = np.clip((north - south) / max(east - west, 1.0), 0.4, 1.6)
-    return (11.0, 8.8 * float(ratio) + 0.8)
+def _page(box: tuple[float, float, float, float]) -> tuple[float, float]:
+    """Inches of a picture whose map is at most `MAP_IN` long, with room for legend, title and credit."""
+    west, east, south, north = box
+    ratio = (north - south) / max(east - west, 1.0)
+    return max(MAP_IN * min(1.0, 1 / max(ratio, 0.2)), 5.0) + 2.4, max(MAP_IN * min(1.0, ratio), 2.5) + 1.0

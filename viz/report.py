@@ -16,12 +16,13 @@ from viz.checks import cross_checks
 from viz.folder import Folder
 from viz.map import attribution, draw_load
 from viz.overview import draw_overview, title
+from viz.streets import streets_of
 from viz.style import amount
 
 TOP_ROWS = 10
 STATUS = {
     "stopped": "This run was stopped before its end; figures cover the time it ran.",
-    "degraded": "This run is degraded: over 1 % of its trips got stuck, or a ledger did not close.",
+    "degraded": "This run is degraded: its figures are not to be relied on.",
     "failed": "This run failed before its end; figures cover what it wrote.",
 }
 
@@ -91,7 +92,8 @@ def _subtitle(run: Folder) -> str:
 
 def _warnings(run: Folder) -> Iterator[str]:
     if said := STATUS.get(str(run.manifest.get("status"))):
-        yield said
+        why = run.manifest.get("why")
+        yield f"{said} ({why})" if why else said
     for name, residual in _ledger(run).items():
         if residual != 0:
             yield f"Ledger {name} does not close: residual {residual}."
@@ -105,7 +107,7 @@ def _warnings(run: Folder) -> Iterator[str]:
 
 def _interval_note(run: Folder) -> str:
     bases = [a.scaled_by for a in answers(run) if a.scaled_by]
-    scaled = f" Scaled by: {'; '.join(dict.fromkeys(bases))}." if bases else ""
+    scaled = f" Basis: {'; '.join(dict.fromkeys(bases))}." if bases else ""
     if not any(a.low for a in answers(run)):
         return "This run gives no intervals." + scaled
     return "Intervals: sampling error of the cars in this one run, not of the assumptions." + scaled
@@ -185,7 +187,11 @@ def _hours(run: Folder) -> Iterator[str]:
 
 
 def _map_alt(run: Folder) -> str:
-    _, vehicles = series.link_vehicles(run)
+    ids, vehicles = series.link_vehicles(run)
+    known = run.once("streets", lambda: streets_of(run))
+    if known is not None:  # the map shows the extract without the roads outside
+        streets, _ = known
+        vehicles = vehicles[np.isin(ids, streets.link_id[streets.inside])]
     energy = series.site_energy(run)
     traffic = f"{int((vehicles > 0).sum()):,} links were used, the busiest by {int(vehicles.max(initial=0)):,} vehicles"
     most = amount(float(energy.energy_kwh.max(initial=0)), "kWh")

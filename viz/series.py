@@ -31,7 +31,8 @@ class Stack(NamedTuple):
     @property
     def total(self) -> Floats:
         """Sum over the series, shape (n,)."""
-        return np.add.reduce(self.values, axis=0, dtype=np.float64)
+        summed: Floats = np.add.reduce(self.values, axis=0, dtype=np.float64)
+        return summed
 
 
 class Engagement(NamedTuple):
@@ -44,7 +45,9 @@ class Engagement(NamedTuple):
     @property
     def share(self) -> Floats:
         """Engaged share of the kilometres, NaN where nobody drove."""
-        return np.divide(self.engaged_km, self.km, out=np.full(len(self.km), np.nan), where=self.km > 0)
+        nobody = np.full(len(self.km), np.nan)
+        share: Floats = np.divide(self.engaged_km, self.km, out=nobody, where=self.km > 0)
+        return share
 
 
 class CloudDay(NamedTuple):
@@ -75,9 +78,10 @@ def horizon_s(folder: Folder) -> float:
 
 
 def _horizon_s(folder: Folder) -> float:
-    said = folder.manifest.get("until_s")
-    if isinstance(said, int | float) and said > 0:
-        return float(said)
+    for key in ("simulated_s", "until_s"):
+        said = folder.manifest.get(key)
+        if isinstance(said, int | float) and said > 0:
+            return float(said)
     series = [np.asarray(folder.table(name, ("time_s",))["time_s"], float) for name in ("grid_load", "cloud")]
     ends = [float(times.max()) + _interval(times) for times in series if len(times)]
     return max(ends, default=86_400.0)

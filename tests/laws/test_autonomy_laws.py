@@ -19,7 +19,7 @@ CLASSES = [ROAD_CLASSES.index(name) for name in ("motorway", "trunk", "primary",
     length_m=st.floats(5, 4000),
     speed_kmh=st.floats(3, 200),
     use=st.floats(0, 5),
-    seed=st.integers(0, 2**63),
+    seed=st.integers(0, 2**63 - 1),
 )
 def test_engaged_within_domain_within_driven(
     classes: list[int], length_m: float, speed_kmh: float, use: float, seed: int
@@ -39,7 +39,9 @@ def test_engaged_within_domain_within_driven(
 @settings(max_examples=10, deadline=None)
 @given(low=st.floats(0, 2), more=st.floats(0, 2), seed=st.integers(0, 2**32))
 def test_more_propensity_never_takes_kilometres_away_from_a_car(low: float, more: float, seed: int) -> None:
-    few, many = (room(corridor(20, length_m=1000, road_class="motorway"), use=use, seed=seed) for use in (low, low + more))
+    few, many = (
+        room(corridor(20, length_m=1000, road_class="motorway"), use=use, seed=seed) for use in (low, low + more)
+    )
     travel(few)
     travel(many)
     assert (few.fleet.engaged_mm <= many.fleet.engaged_mm).all()

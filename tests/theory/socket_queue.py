@@ -21,14 +21,21 @@ def station(sockets: int, cars: int, **settings: float) -> tuple[Charging, int]:
     endless = {"balk_min": FOREVER_MIN, "patience_min": FOREVER_MIN, "fast_limit_min": FOREVER_MIN}
     charging = make(fleet, home_access=0.0, work_access=0.0, handshake_s=0.0, **(endless | settings))
     site = site_of(charging, SiteKind.FAST)
-    group = np.flatnonzero((charging.sites.socket_site == site) & (charging.sites.socket_kind == SOCKET_KINDS.index("ccs")))
+    group = np.flatnonzero(
+        (charging.sites.socket_site == site) & (charging.sites.socket_kind == SOCKET_KINDS.index("ccs"))
+    )
     charging.sites.socket_count[group] = sockets
     charging.sites.cap_kw[site] = sockets * 50.0 / charging.efficiency[2]
     return charging, site
 
 
 def serve(
-    charging: Charging, site: int, arrive_ms: NDArray[np.int64], service_ms: NDArray[np.int64], *, tick_ms: int = 900_000
+    charging: Charging,
+    site: int,
+    arrive_ms: NDArray[np.int64],
+    service_ms: NDArray[np.int64],
+    *,
+    tick_ms: int = 900_000,
 ) -> dict[str, NDArray[np.generic]]:
     """Send one car per arrival through the site; the session table, in the order asked."""
     end = int(arrive_ms[-1] + service_ms.sum()) + 1
@@ -50,7 +57,7 @@ def serve(
 
 
 def fifo_waits_ms(arrive_ms: NDArray[np.int64], service_ms: NDArray[np.int64], sockets: int) -> NDArray[np.int64]:
-    """Waits in a first-come-first-served queue, by the recursion of Kiefer and Wolfowitz (1955): no events, no clock."""
+    """Waits in a first-come-first-served queue, by the recursion of Kiefer and Wolfowitz (1955), without events."""
     free = [0] * sockets
     waits = np.empty(len(arrive_ms), np.int64)
     for i, (at, service) in enumerate(zip(arrive_ms.tolist(), service_ms.tolist(), strict=True)):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numba import njit
 from numpy.typing import NDArray
+
 from tests.theory.socket_queue import fifo_waits_ms, serve, station
 
 MEAN_MS = 600_000

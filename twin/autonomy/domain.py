@@ -60,7 +60,9 @@ class Rule:
     def __post_init__(self) -> None:
         for road in self.roads:
             if road.removesuffix("_motorroad") not in ROAD_CLASSES:
-                raise DomainError(f"operating domain: unknown road {road!r}; valid: {', '.join(ROAD_CLASSES)}, or with _motorroad")
+                raise DomainError(
+                    f"operating domain: unknown road {road!r}; valid: {', '.join(ROAD_CLASSES)}, or with _motorroad"
+                )
         for name in ("min_radius_m", "max_precipitation_mm_h", "max_speed_kmh"):
             value = getattr(self, name)
             if not value >= 0:

@@ -13,8 +13,9 @@ from twin.chance import draw
 NOT_THIS_TRIP, NOT_HERE, READY, ENGAGED = range(4)
 
 # columns of `tally`, one row per road class, model and level
-DRIVEN_MM, ENGAGED_MM, POSSIBLE_MM, ENGAGEMENTS, BY_DOMAIN, BY_DRIVER, BY_CUT_IN, BY_LANE, BY_SPEED, BY_ARRIVAL = range(10)
 FIELDS = 10
+DRIVEN_MM, ENGAGED_MM, POSSIBLE_MM, ENGAGEMENTS = range(4)
+BY_DOMAIN, BY_DRIVER, BY_CUT_IN, BY_LANE, BY_SPEED, BY_ARRIVAL = range(4, FIELDS)
 
 
 @njit(cache=True, inline="always")

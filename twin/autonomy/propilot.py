@@ -82,7 +82,9 @@ def here_share(table: dict[str, Any], level: str, *, speed_kmh: float = MOTORWAY
     gap_km = float(table["reengage_delay_s_mean"]) / 3600 * speed_kmh
     share = float(table["share_of_eligible_km_when_engaged"][level]) * (mean_km + gap_km) / mean_km
     if not 0 <= share <= 1:
-        raise AutonomyError(f"facts autonomy.model: {level} cannot reach its share of eligible km (needs {share:.2f} of all stretches)")
+        raise AutonomyError(
+            f"facts autonomy.model: {level} cannot reach its share of eligible km (needs {share:.2f} of all stretches)"
+        )
     return share
 
 
@@ -95,7 +97,9 @@ def cause_shares(events: dict[str, Any]) -> dict[str, float]:
     """
     every = 1 / float(events["hands_on_system_miles_between_interventions"])
     cut_in = float(events["cut_in_needs_intervention_share"]) / float(events["cut_in_miles_between"]) / every
-    lane = float(events["lane_centering_needs_intervention_share"]) / float(events["lane_centering_miles_between"]) / every
+    lane = (
+        float(events["lane_centering_needs_intervention_share"]) / float(events["lane_centering_miles_between"]) / every
+    )
     if cut_in + lane > 1:
         raise AutonomyError("facts autonomy.events.aaa: cut-ins and lane faults exceed all interventions")
     return {"driver": 1 - cut_in - lane, "cut_in": cut_in, "lane": lane}
@@ -162,7 +166,10 @@ class Autonomy:
         self.link_domain = self.link_mode > 0
         enough_m = 1000 * float(model["min_eligible_segment_km_to_engage"])
         self.link_long = np.array(
-            [domain.stretch_m(network, row, enough_m=enough_m) >= enough_m - 1e-6 if row.any() else row for row in self.link_domain]
+            [
+                domain.stretch_m(network, row, enough_m=enough_m) >= enough_m - 1e-6 if row.any() else row
+                for row in self.link_domain
+            ]
         )
         self._link_toll = network.node_control[network.link_to] == TOLL_BOOTH
         self._link_mm = np.rint(network.link_length * 1000).astype(np.int64)
@@ -201,7 +208,8 @@ class Autonomy:
     @property
     def engaged(self) -> NDArray[np.bool_]:
         """Cars with assistance engaged now, shape (n_cars,)."""
-        return self._will == kernels.ENGAGED
+        engaged: NDArray[np.bool_] = self._will == kernels.ENGAGED
+        return engaged
 
     def begin_trips(self, cars: NDArray[np.int32], trip_serials: NDArray[np.int64]) -> None:
         """Draw for each starting trip whether its driver will use assistance.
@@ -217,8 +225,9 @@ class Autonomy:
         uses = (u < self._propensity[self.fleet.driver[cars]]) & (self.fleet.propilot[cars] > 0)
         self._will[cars] = np.where(uses, kernels.NOT_HERE, kernels.NOT_THIS_TRIP)
         self._inside[cars] = 0
+        # the next leg of the same trip (after a charging stop) goes on with the trip's random numbers
+        self._count[cars] = np.where(self._serial[cars] == trip_serials, self._count[cars], 0)
         self._serial[cars] = trip_serials
-        self._count[cars] = 0
 
     def drive(self, traversals: Traversals) -> None:
         """Account rows `[:n]`: fills `engaged_mm`, at most `driven_mm`, and the fleet's columns.
@@ -329,14 +338,15 @@ class Autonomy:
     def ledger(self) -> dict[str, int]:
         """Residuals in millimetres or counts, all 0 when the books close.
 
-        `autonomy_breach_mm`: engaged outside the domain or beyond what was driven ·
-        `autonomy_order_cars`: cars without engaged <= domain <= driven ·
-        `autonomy_table_*`: table and open hour against the fleet's columns ·
-        `autonomy_events`: engagements that have not ended in exactly one way.
+        `breach_mm`: engaged outside the domain or beyond what was driven ·
+        `order_cars`: cars without engaged <= domain <= driven ·
+        `table_*`: table and open hour against the fleet's columns ·
+        `events`: engagements that have not ended in exactly one way.
         """
         fleet = self.fleet
         driven, engaged, inside = (
-            getattr(fleet, name) - start for name, start in zip(("driven_mm", "engaged_mm", "domain_mm"), self._start, strict=True)
+            getattr(fleet, name) - start
+            for name, start in zip(("driven_mm", "engaged_mm", "domain_mm"), self._start, strict=True)
         )
         open_ = self._tally.sum(axis=0)
 
@@ -347,12 +357,12 @@ class Autonomy:
         ends += int(open_[kernels.BY_DOMAIN :].sum())
         starts = int(self.table["engagements"].astype(np.int64).sum()) + int(open_[kernels.ENGAGEMENTS])
         return {
-            "autonomy_breach_mm": self._breaches,
-            "autonomy_order_cars": int(np.count_nonzero((engaged > inside) | (inside > driven))),
-            "autonomy_table_driven_mm": written("km") + int(open_[kernels.DRIVEN_MM]) - int(driven.sum()),
-            "autonomy_table_engaged_mm": written("engaged_km") + int(open_[kernels.ENGAGED_MM]) - int(engaged.sum()),
-            "autonomy_table_possible_mm": written("possible_km") + int(open_[kernels.POSSIBLE_MM]) - int(inside.sum()),
-            "autonomy_events": starts - ends - int(np.count_nonzero(self.engaged)),
+            "breach_mm": self._breaches,
+            "order_cars": int(np.count_nonzero((engaged > inside) | (inside > driven))),
+            "table_driven_mm": written("km") + int(open_[kernels.DRIVEN_MM]) - int(driven.sum()),
+            "table_engaged_mm": written("engaged_km") + int(open_[kernels.ENGAGED_MM]) - int(engaged.sum()),
+            "table_possible_mm": written("possible_km") + int(open_[kernels.POSSIBLE_MM]) - int(inside.sum()),
+            "events": starts - ends - int(np.count_nonzero(self.engaged)),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -371,15 +381,17 @@ class Autonomy:
             if here.any():
                 driven, engaged = float(km["km"][here].sum()), float(km["engaged_km"][here].sum())
                 by_class[name] = {"km": driven, "engaged_km": engaged, "share": engaged / driven if driven else 0.0}
-        takeovers = sum(int(self.table[f"disengagements_{name}"].astype(np.int64).sum()) for name in ("driver", "cut_in", "lane"))
-        engaged_km = float(km["engaged_km"].sum())
+        takeovers = sum(
+            int(self.table[f"disengagements_{name}"].astype(np.int64).sum()) for name in ("driver", "cut_in", "lane")
+        )
+        engaged_km, equipped_km = float(km["engaged_km"].sum()), float(km["km"][equipped].sum())
         return {
             "share": engaged_km / total if total else 0.0,
             "engaged_km": engaged_km,
             "possible_km": float(km["possible_km"].sum()),
             "possible_share": float(km["possible_km"].sum()) / total if total else 0.0,
             "equipped_share": float(np.count_nonzero(self.fleet.propilot) / self.fleet.size),
-            "share_of_equipped_km": engaged_km / equipped_km if (equipped_km := float(km["km"][equipped].sum())) else 0.0,
+            "share_of_equipped_km": engaged_km / equipped_km if equipped_km else 0.0,
             "engagements": int(self.table["engagements"].astype(np.int64).sum()),
             "takeovers": takeovers,
             "by_road_class": by_class,

@@ -21,7 +21,9 @@ from twin.settings import ChargingSettings
 WORK_SOCKETS = 4
 """Sockets of a full workplace site; workplaces near each other share one, because the fleet is a sample."""
 
-MAIN_ROADS = tuple(ROAD_CLASSES.index(c) for c in ("trunk", "trunk_link", "primary", "primary_link", "secondary", "secondary_link"))
+MAIN_ROADS = tuple(
+    ROAD_CLASSES.index(c) for c in ("trunk", "trunk_link", "primary", "primary_link", "secondary", "secondary_link")
+)
 """Roads along which a scenario's own fast sites stand: main, but with driveways."""
 
 
@@ -35,11 +37,15 @@ def home_access(market: str) -> float:
     known = facts.load("charging")["home_access"]
     if market == "japan":
         detached = known["japan_share_detached_households"]
-        return float(detached * known["japan_detached_with_charger"] + (1 - detached) * known["japan_apartment_with_charger"])
+        return float(
+            detached * known["japan_detached_with_charger"] + (1 - detached) * known["japan_apartment_with_charger"]
+        )
     return float(known[f"{market}_offstreet"])
 
 
-def build_sites(city: CityMap, fleet: Fleet, feeders: Feeders, settings: ChargingSettings, *, market: str, seed: int, dc_eta: float) -> Sites:
+def build_sites(
+    city: CityMap, fleet: Fleet, feeders: Feeders, settings: ChargingSettings, *, market: str, seed: int, dc_eta: float
+) -> Sites:
     """All sites of a city; sets `fleet.home_site` and `fleet.work_site`.
 
     Home: one site per feeder, a socket for every electric car with access there, so nobody waits at home. Work: cars
@@ -59,15 +65,23 @@ def _groups(key: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[tuple[int, N
     """Rows by key, keys rising, rows in their own order."""
     order = np.argsort(key, kind="stable")
     keys, first = np.unique(key[order], return_index=True)
-    for k, part in zip(keys.tolist(), np.split(rows[order], first[1:]), strict=False):
-        yield k, part
+    yield from zip(keys.tolist(), np.split(rows[order], first[1:]), strict=False)
 
 
 class _Builder:
     """Adds sites in a fixed order and numbers the feeders that single sites have for themselves."""
 
-    def __init__(self, city: CityMap, fleet: Fleet, feeders: Feeders, settings: ChargingSettings, *, market: str, seed: int) -> None:
-        self.city, self.fleet, self.feeders, self.settings, self.market, self.seed = city, fleet, feeders, settings, market, seed
+    def __init__(
+        self, city: CityMap, fleet: Fleet, feeders: Feeders, settings: ChargingSettings, *, market: str, seed: int
+    ) -> None:
+        self.city, self.fleet, self.feeders, self.settings, self.market, self.seed = (
+            city,
+            fleet,
+            feeders,
+            settings,
+            market,
+            seed,
+        )
         self.sites = Sites()
         self.next_feeder = len(feeders.x)
         middles = np.column_stack([feeders.x, feeders.y])
@@ -83,7 +97,7 @@ class _Builder:
 
     def allowed(self, stream: Stream, share: float) -> NDArray[np.bool_]:
         lucky = chance(self.seed, stream, np.arange(len(self.fleet))) < share
-        return lucky & (self.fleet.kind == Kind.ELECTRIC)
+        return np.asarray(lucky & (self.fleet.kind == Kind.ELECTRIC))
 
     def node_xy(self, node: int) -> tuple[float, float]:
         return float(self.city.network.node_x[node]), float(self.city.network.node_y[node])
@@ -105,7 +119,9 @@ class _Builder:
     def add_home(self, cars: NDArray[np.int64], feeder: int, xy: tuple[float, float], name: str) -> None:
         socket = Socket(inlet(self.market), len(cars), self.settings.home_kw)
         node = int(self.fleet.home_node[cars[0]])
-        self.fleet.home_site[cars] = self.sites.add(SiteKind.HOME, node=node, feeder=feeder, xy=xy, name=name, sockets=[socket])
+        self.fleet.home_site[cars] = self.sites.add(
+            SiteKind.HOME, node=node, feeder=feeder, xy=xy, name=name, sockets=[socket]
+        )
 
     def workplaces(self) -> None:
         fleet, city = self.fleet, self.city
@@ -128,11 +144,13 @@ class _Builder:
         socket = Socket(inlet(self.market), count, self.settings.work_kw)
         node = int(self.fleet.work_node[cars[0]])
         name = f"workplaces around node {node}"
-        self.fleet.work_site[cars] = self.sites.add(SiteKind.WORK, node=node, feeder=feeder, xy=xy, name=name, sockets=[socket])
+        self.fleet.work_site[cars] = self.sites.add(
+            SiteKind.WORK, node=node, feeder=feeder, xy=xy, name=name, sockets=[socket]
+        )
 
     def stations(self) -> None:
         city = self.city
-        for station, name in enumerate(city.charger_names):
+        for station, name in zip(range(len(city.charger_osm)), city.charger_names, strict=False):
             rows = range(*np.searchsorted(city.socket_charger, [station, station + 1]))
             fast: list[Socket] = []
             slow: list[Socket] = []
@@ -149,7 +167,7 @@ class _Builder:
     def add_station(
         self, kind: SiteKind, node: int, xy: tuple[float, float], name: str, sockets: list[Socket], *, open_to_all: bool
     ) -> None:
-        large = sum(s.count * s.kw for s in sockets) >= self.low_voltage_kw
+        large = sum(s.plugs * s.kw for s in sockets) >= self.low_voltage_kw
         feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
         self.sites.add(kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all)
 
@@ -163,7 +181,11 @@ class _Builder:
         streets = ~network.has(OUTSIDE)
         links = np.flatnonzero(streets & np.isin(network.link_class, MAIN_ROADS))
         if not len(links):  # a map of small streets: take the highest class it has
-            links = np.flatnonzero(network.link_class == network.link_class[streets].min()) if streets.any() else np.arange(network.n_links)
+            links = (
+                np.flatnonzero(network.link_class == network.link_class[streets].min())
+                if streets.any()
+                else np.arange(network.n_links)
+            )
         nodes = np.unique(network.link_from[links])
         x, y = network.node_x[nodes], network.node_y[nodes]
         group = split(x, y, min(count, len(nodes)))

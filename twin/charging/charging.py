@@ -7,39 +7,32 @@ free) is counted from its exact millisecond: the process that finds it calls the
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import simpy
 from numpy.typing import ArrayLike, NDArray
 
-from maps.network import SOCKET_KINDS, CityMap
+from maps.network import CityMap
 from twin import facts
 from twin.chance import Stream, chance
 from twin.charging import kernels
-from twin.charging.access import build_sites, inlet
+from twin.charging.access import build_sites
 from twin.charging.choice import Choice
+from twin.charging.models import Models, read_models
 from twin.charging.policies import POLICIES, Policy, Question, ask
 from twin.charging.queues import Queues
-from twin.charging.site import DC_SOCKETS, SCHUKO, SITE_KINDS, ChargingError, SiteKind
-from twin.charging.visits import OUTCOMES, SESSIONS, Outcome, Phase, Visits
+from twin.charging.record import Record
+from twin.charging.site import DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
+from twin.charging.visits import Outcome, Phase, Visits
 from twin.events import Table
 from twin.fleet.fleet import Fleet, State
 from twin.grid.feeders import homes_per_feeder, lay_feeders
 from twin.grid.load import GridLoad
-from twin.sessions import Sessions, Work
+from twin.sessions import Sessions, Step, Work
 from twin.settings import ChargingSettings, GridSettings
 
 _DAY_MS = 86_400_000
-_NO_CURVE_W = 1e12  # a car without fast-charge curve: its battery never limits its onboard charger
-
-
-class Models(Protocol):
-    """What charging needs to know of the catalogue; one row per model."""
-
-    ac_kw: NDArray[np.float64]
-    dc_socket: NDArray[Any]
-    curve_kw: NDArray[np.float64]
 
 
 class Released(NamedTuple):
@@ -100,25 +93,24 @@ class Charging:
         share = float(facts.load("charging")["home_timer"][market])
         self.timer_user = chance(seed, Stream.TIMER, np.arange(len(fleet))) < share
         self.start_ms_of_day = start_s_of_day * 1000
-        self._read(catalogue, market)
-        self.table = Table("sessions", SESSIONS)
+        self.fits, self.ac_w, self.curve_w = read_models(catalogue, market)
         self.visits = Visits()
+        self.record = Record(fleet, self.sites, sessions, self.visits)
+        self.table = self.record.table
         self.car_session = np.full(len(fleet), -1, np.int64)
         self.rated_w = np.zeros(len(fleet))
         self.until_ms = 0
         self.left_w = np.zeros(len(self.sites))
         self._gone_w = np.zeros(len(self.sites))
         self.asked = 0
-        self.ended = np.zeros(len(OUTCOMES), np.int64)
         self._ended_rows: list[int] = []
         self._released: list[tuple[int, int, int]] = []
-        self._sums = {"energy_j": 0, "meter_j": 0, "loss_j": 0, "wait_ms": 0, "waited": 0}
         self._charged_before_j = int(fleet.charged_j.sum())
         self._meter_before_j = int(fleet.meter_j.sum())
         self._finished = False
         self.queues = Queues(self.sites, charging, sessions)
         self.choice = Choice(city.network, fleet, self.sites, self.queues, self.fits, self.ac_w, self.curve_w)
-        self._steps = {
+        self._steps: dict[int, Step] = {
             Phase.COMING: self._ask,
             Phase.QUEUED: self._turn,
             Phase.STARTING: self._begin,
@@ -126,27 +118,6 @@ class Charging:
             Phase.LEAVING: self._leave,
         }
         sessions.room(Work.CHARGE, self._step, self.visits)
-
-    def _read(self, catalogue: Models, market: str) -> None:
-        """Connectors and powers of every model; `fits` has shape (n_models, n_socket_kinds)."""
-        ac_kw, dc = np.asarray(catalogue.ac_kw, float), np.asarray(catalogue.dc_socket, np.int64)
-        curve = np.array(catalogue.curve_kw, float)
-        if curve.shape != (len(ac_kw), 101):
-            raise ChargingError(f"curve_kw has shape {curve.shape}; valid is ({len(ac_kw)}, 101)")
-        if not (np.isfinite(ac_kw).all() and (ac_kw >= 0).all() and np.isfinite(curve).all() and (curve >= 0).all()):
-            raise ChargingError("ac_kw and curve_kw must be finite and not negative")
-        without = ~(curve > 0).any(1)
-        holes = np.flatnonzero(~without & (curve <= 0).any(1))
-        if len(holes):
-            raise ChargingError(f"curve_kw of model {holes[0]} touches zero: it could never be full")
-        bare = np.flatnonzero((dc >= 0) & without)
-        if len(bare):
-            raise ChargingError(f"model {bare[0]} has a direct-current socket but no curve_kw")
-        self.fits = np.zeros((len(ac_kw), len(SOCKET_KINDS)), bool)
-        self.fits[:, [inlet(market), SCHUKO]] = (ac_kw > 0)[:, None]
-        self.fits[np.flatnonzero(dc >= 0), dc[dc >= 0]] = True
-        self.ac_w = ac_kw * 1000.0
-        self.curve_w = np.ascontiguousarray(np.where(without[:, None], _NO_CURVE_W, curve * 1000.0))
 
     # ---------------------------------------------------------------- what the world asks
 
@@ -156,7 +127,9 @@ class Charging:
         """Public and fast sites near each car's node that fit its connectors; see `Choice.candidates`."""
         return self.choice.candidates(nodes, cars, k)
 
-    def arrive(self, cars: ArrayLike, sites: ArrayLike, at_ms: ArrayLike, leave_ms: ArrayLike, target_j: ArrayLike) -> None:
+    def arrive(
+        self, cars: ArrayLike, sites: ArrayLike, at_ms: ArrayLike, leave_ms: ArrayLike, target_j: ArrayLike
+    ) -> None:
         """Cars reach a site and ask for a socket at `at_ms`.
 
         Parameters
@@ -185,7 +158,9 @@ class Charging:
             if not self.choice.sockets(car, site):
                 raise ChargingError(f"car {car}: no socket of site {site} ({self.sites.name[site]}) fits it")
             if at < self.sessions.now_ms:
-                raise ChargingError(f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms")
+                raise ChargingError(
+                    f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms"
+                )
             row = self.sessions.open(Work.CHARGE, car=car, site=site, phase=Phase.COMING, due=at, asked=at)
             v.clear(row)
             v.session_id[row] = self.asked
@@ -232,7 +207,7 @@ class Charging:
 
     def released(self) -> Released:
         """Visits that ended by themselves since the last call, in order of time; also writes the ended sessions."""
-        self._write(self._ended_rows)
+        self.record.write(self._ended_rows)
         for row in self._ended_rows:
             self.sessions.recycle(row)
         self._ended_rows = []
@@ -243,7 +218,7 @@ class Charging:
     # ---------------------------------------------------------------- steps of a session
 
     def _step(self, row: int) -> None:
-        self._steps[Phase(self.sessions.phase[row])](row)
+        self._steps[int(self.sessions.phase[row])](row)
 
     def _ask(self, row: int) -> None:
         """The car is there: take a free socket, join the shortest wait, or drive on."""
@@ -267,7 +242,7 @@ class Charging:
         s.arm(row, Phase.QUEUED, now + round(self.settings.patience_min * 60_000) if public else -1)
 
     def _turn(self, row: int) -> None:
-        """A socket is free for the car, or its patience is over; the socket wins a tie."""
+        """A socket is free for the car, or its patience is over; in the same millisecond, what was armed first."""
         site = int(self.sessions.site[row])
         self.visits.wait_ms[row] = self.sessions.now_ms - int(self.sessions.asked[row])
         granted = self.queues.granted(row)
@@ -404,37 +379,6 @@ class Charging:
 
     # ---------------------------------------------------------------- tables, sums, restore
 
-    def _write(self, rows: list[int]) -> None:
-        """Append sessions to the table and add them up; they have ended, or the run has."""
-        if not rows:
-            return
-        at = np.array(rows)
-        s, v, sites = self.sessions, self.visits, self.sites
-        car, site, socket = s.car[at], s.site[at], v.socket[at]
-        connector = np.array((*SOCKET_KINDS, ""), object)
-        capacity = self.fleet.capacity_j[car]
-        self.table.append(
-            session_id=v.session_id[at],
-            car_id=car,
-            site_id=site,
-            connector=connector[np.where(socket >= 0, sites.socket_kind[socket], len(SOCKET_KINDS))],
-            kind=np.array(SITE_KINDS, object)[sites.site_kind[site]],
-            asked_s=s.asked[at] / 1000,
-            plugged_s=_seconds(v.plugged_ms[at]),
-            done_s=_seconds(v.done_ms[at]),
-            unplugged_s=_seconds(v.unplugged_ms[at]),
-            energy_kwh=v.energy_j[at] / 3.6e6,
-            meter_kwh=v.meter_j[at] / 3.6e6,
-            soc_in=v.soc_in_j[at] / capacity,
-            soc_out=v.soc_out_j[at] / capacity,
-            wait_s=v.wait_ms[at] / 1000,
-            outcome=np.array(OUTCOMES, object)[v.outcome[at]],
-        )
-        self.ended += np.bincount(v.outcome[at], minlength=len(OUTCOMES))
-        for name in ("energy_j", "meter_j", "loss_j", "wait_ms"):
-            self._sums[name] += int(getattr(v, name)[at].sum())
-        self._sums["waited"] += int((v.wait_ms[at] > 0).sum())
-
     def finish(self, end_ms: int) -> None:
         """Write the sessions that are still live and the open intervals; call once, when the queue clock is at the end.
 
@@ -456,7 +400,7 @@ class Charging:
         v.unplugged_ms[gone] = s.due[gone]
         queued = self._in_queue()
         self.queues.close(end_ms, s.site[queued], s.asked[queued])
-        self._write(rows.tolist())
+        self.record.write(rows.tolist())
         self.load.finish()
 
     def ledger(self) -> dict[str, int]:
@@ -464,7 +408,8 @@ class Charging:
         fleet, v = self.fleet, self.visits
         rows = np.empty(0, np.int64) if self._finished else np.append(self.sessions.live(Work.CHARGE), self._ended_rows)
         rows = rows.astype(np.int64)
-        energy, meter, loss = (self._sums[n] + int(getattr(v, n)[rows].sum()) for n in ("energy_j", "meter_j", "loss_j"))
+        sums = self.record.sums
+        energy, meter, loss = (sums[n] + int(getattr(v, n)[rows].sum()) for n in ("energy_j", "meter_j", "loss_j"))
         queued = np.empty(0, np.int64) if self._finished else self._in_queue()
         at_site = np.isin(fleet.state, (State.QUEUED, State.PLUGGED))
         return {
@@ -472,7 +417,7 @@ class Charging:
             "car_meters_minus_sessions_j": int(fleet.meter_j.sum()) - self._meter_before_j - meter,
             "meter_minus_battery_and_loss_j": meter - energy - loss,
             "grid_minus_sessions_j": self.load.metered_j - meter,
-            "sessions_without_outcome": self.asked - int(self.ended[1:].sum()) - len(rows) + int(self.ended[0]),
+            "sessions_without_outcome": self.record.unfinished(self.asked, len(rows)),
             "cars_at_sites_without_session": int((at_site != (self.car_session >= 0)).sum()),
             "littles_law_ms": self.queues.residual_ms(
                 self.sessions.now_ms, self.sessions.site[queued], self.sessions.asked[queued]
@@ -480,18 +425,12 @@ class Charging:
         }
 
     def queue_summary(self) -> dict[str, float]:
-        """Sessions asked, waited (longer than 0), mean wait over all who did not balk, balked and reneged; as written."""
-        balked = int(self.ended[Outcome.BALKED])
-        stayed = int(self.ended.sum()) - balked
-        wait_s = self._sums["wait_ms"] / 1000
-        return {
-            "sessions": self.asked,
-            "waited": self._sums["waited"],
-            "mean_wait_s": wait_s / stayed if stayed else 0.0,
-            "mean_wait_of_waiting_s": wait_s / self._sums["waited"] if self._sums["waited"] else 0.0,
-            "balked": balked,
-            "reneged": int(self.ended[Outcome.RENEGED]),
-        }
+        """Sessions asked, waited, mean wait, balked and reneged; see `Record.queue_summary`."""
+        return {"sessions": self.asked, **self.record.queue_summary()}
+
+    def tables(self) -> list[Table]:
+        """`sessions` and `grid_load`; complete after `finish`."""
+        return [self.table, self.load.table]
 
     def grid_summary(self) -> dict[str, float]:
         """energy_kwh, peak_kw, peak_time_s and coincidence; see `GridLoad.summary`."""
@@ -520,8 +459,4 @@ class Charging:
         s = self.sessions
         rows = s.live(Work.CHARGE)
         leaving = (s.phase[rows] == Phase.LEAVING) & (self.visits.plugged_ms[rows] < 0)
-        return rows[(s.phase[rows] == Phase.QUEUED) | leaving]
-
-
-def _seconds(ms: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.where(ms >= 0, ms / 1000, np.nan)
+        return np.asarray(rows[(s.phase[rows] == Phase.QUEUED) | leaving])

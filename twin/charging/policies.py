@@ -130,9 +130,14 @@ def ask(policy: Policy, question: Question) -> Answer:
     early = start < question.now_ms
     if early.any():
         i = int(np.argmax(early))
-        raise PolicyError(f"policy {name}: car {question.car[i]} starts at {start[i]} ms, before it is plugged in at {question.now_ms[i]} ms")
+        raise PolicyError(
+            f"policy {name}: car {question.car[i]} starts at {start[i]} ms, before it is plugged in "
+            f"at {question.now_ms[i]} ms"
+        )
     wrong = ~((fraction > 0) & (fraction <= 1))
     if wrong.any():
         i = int(np.argmax(wrong))
-        raise PolicyError(f"policy {name}: car {question.car[i]} gets {fraction[i]} of the power; above 0 and at most 1 is valid")
+        raise PolicyError(
+            f"policy {name}: car {question.car[i]} gets {fraction[i]} of the power; valid is above 0 to 1"
+        )
     return Answer(start, fraction)

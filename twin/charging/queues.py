@@ -1,4 +1,4 @@
-"""Queues for sockets: one SimPy resource per group of equal sockets, first come first served, and what they add up to."""
+"""Queues for sockets: one SimPy resource per group of equal sockets, first come first served, and their integrals."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ class Queues:
         np.add.at(waits, sites, now_ms - asked_ms)
         return int(np.abs(waits - self.area_ms - self.queue * (now_ms - self._changed_ms)).sum())
 
-    def restart(self, env: simpy.Environment, held: list[tuple[int, int]], queued: list[tuple[int, int]]) -> dict[int, Request]:
+    def restart(
+        self, env: simpy.Environment, held: list[tuple[int, int]], queued: list[tuple[int, int]]
+    ) -> dict[int, Request]:
         """New resources in `env`: (row, socket) held are asked for first, then queue places, each in the order given.
 
         Returns the queue places, by row.

@@ -6,7 +6,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from maps.network import SOCKET_KINDS
 
@@ -35,8 +35,20 @@ class Socket(NamedTuple):
     """Sockets of one kind and power at a site that is being built."""
 
     kind: int
-    count: int
+    plugs: int
     kw: float
+
+
+_SITE_COLUMNS = {
+    "site_kind": "u1",
+    "site_node": "i4",
+    "site_feeder": "i4",
+    "x": "f8",
+    "y": "f8",
+    "open_to_all": "?",
+    "cap_kw": "f8",
+}
+_SOCKET_COLUMNS = {"socket_site": "i4", "socket_kind": "u1", "socket_count": "i4", "socket_kw": "f8"}
 
 
 class Sites:
@@ -108,30 +120,21 @@ class Sites:
         for socket in sockets:
             if not 0 <= socket.kind < len(SOCKET_KINDS):
                 raise ChargingError(f"{label}: socket kind {socket.kind}; valid are 0 to {len(SOCKET_KINDS) - 1}")
-            if not (socket.kw > 0 and np.isfinite(socket.kw)) or socket.count < 1:
-                raise ChargingError(f"{label}: {socket.count} sockets of {socket.kw} kW; both must be above 0")
+            if not (socket.kw > 0 and np.isfinite(socket.kw)) or socket.plugs < 1:
+                raise ChargingError(f"{label}: {socket.plugs} sockets of {socket.kw} kW; both must be above 0")
         if not cap_kw > 0:
             raise ChargingError(f"{label}: cap of {cap_kw} kW; it must be above 0")
         self.name.append(name)
         self._rows.append((kind, node, feeder, *xy, open_to_all, cap_kw))
-        self._sockets += [(row, s.kind, s.count, s.kw) for s in sockets]
+        self._sockets += [(row, s.kind, s.plugs, s.kw) for s in sockets]
         return row
 
     def freeze(self, *, dc_eta: float) -> Sites:
         """Make the arrays; `dc_eta` turns DC power at the plug into power at the meter."""
-
-        def column(values: ArrayLike, dtype: str) -> NDArray[np.generic]:
-            return np.array(values, dtype)
-
-        rows = list(zip(*self._rows, strict=True)) or [()] * 7
-        dtypes = {"site_kind": "u1", "site_node": "i4", "site_feeder": "i4", "x": "f8", "y": "f8", "open_to_all": "?", "cap_kw": "f8"}
-        for (name, dtype), values in zip(dtypes.items(), rows, strict=True):
-            setattr(self, name, column(values, dtype))
-        sockets = list(zip(*self._sockets, strict=True)) or [()] * 4
-        for (name, dtype), values in zip(
-            {"socket_site": "i4", "socket_kind": "u1", "socket_count": "i4", "socket_kw": "f8"}.items(), sockets, strict=True
-        ):
-            setattr(self, name, column(values, dtype))
+        for columns, rows in ((_SITE_COLUMNS, self._rows), (_SOCKET_COLUMNS, self._sockets)):
+            values = zip(*rows, strict=True) if rows else [()] * len(columns)
+            for (name, dtype), column in zip(columns.items(), values, strict=True):
+                setattr(self, name, np.array(column, dtype))
         self.socket_ptr = np.searchsorted(self.socket_site, np.arange(len(self) + 1)).astype(np.int64)
         at_meter = self.socket_count * self.socket_kw / np.where(np.isin(self.socket_kind, DC_SOCKETS), dc_eta, 1.0)
         self.cap_kw = np.minimum(self.cap_kw, np.bincount(self.socket_site, at_meter, len(self)))

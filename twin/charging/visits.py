@@ -1,13 +1,12 @@
-"""What charging knows about each live session beside the table of sessions, and the table of ended ones."""
+"""What charging knows about each live session beside the table of sessions."""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from twin.events import Column
 
 
 class Phase(IntEnum):
@@ -66,24 +65,6 @@ _COLUMNS = {
 
 _NONE = {"socket": -1, "plugged_ms": -1, "done_ms": -1, "unplugged_ms": -1, "stop_ms": -1, "fraction": 1.0}
 
-SESSIONS = {
-    "session_id": Column("i8", "", "serial, in the order asked"),
-    "car_id": Column("i4", "", "fleet car"),
-    "site_id": Column("i4", "", "charging site"),
-    "connector": Column("str", "", "socket used or queued for; empty when it balked"),
-    "kind": Column("str", "", "home, work, public or fast"),
-    "asked_s": Column("f8", "s", "car asks for a socket"),
-    "plugged_s": Column("f8", "s", "plugged in; null when it never was"),
-    "done_s": Column("f8", "s", "last current; null when charging did not come to its end"),
-    "unplugged_s": Column("f8", "s", "socket free again; null when still plugged or never plugged"),
-    "energy_kwh": Column("f8", "kWh", "into the battery"),
-    "meter_kwh": Column("f8", "kWh", "drawn at the meter"),
-    "soc_in": Column("f8", "", "state of charge when it asked, 0 to 1"),
-    "soc_out": Column("f8", "", "state of charge when it left, 0 to 1"),
-    "wait_s": Column("f8", "s", "time in the queue"),
-    "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue or open"),
-}
-
 
 class Visits:
     """Struct of arrays over the columns above; rows are those of the table of sessions."""
@@ -114,6 +95,7 @@ class Visits:
 
     def __init__(self) -> None:
         self.rows = 0
+        self._fresh: list[tuple[NDArray[Any], float]] = []
         for name, dtype in _COLUMNS.items():
             setattr(self, name, np.zeros(0, dtype))
 
@@ -125,8 +107,9 @@ class Visits:
         for name, dtype in _COLUMNS.items():
             setattr(self, name, np.concatenate([getattr(self, name), np.zeros(more, dtype)]))
         self.rows = rows
+        self._fresh = [(getattr(self, name), _NONE.get(name, 0)) for name in _COLUMNS]
 
     def clear(self, row: int) -> None:
         """Make a row ready for a new session."""
-        for name in _COLUMNS:
-            getattr(self, name)[row] = _NONE.get(name, 0)
+        for column, value in self._fresh:
+            column[row] = value

@@ -20,7 +20,8 @@ from twin.chance import Stream, chance
 from twin.cloud import kernels
 from twin.cloud.cells import HOLE_MS, Cells, CloudError
 from twin.cloud.ingest import Ingest
-from twin.cloud.services import ADAS, ALARM, CHARGING, CONNECTION, DRIVING, DTC, HEARTBEAT, SERVICES, TRIP, Services
+from twin.cloud.services import ADAS, CHARGING, CONNECTION, DRIVING, DTC, HEARTBEAT, SERVICES, TRIP, Services
+from twin.cloud.store import Records, Store
 from twin.events import Column, Table
 from twin.fleet.fleet import Fleet, State
 from twin.settings import CloudSettings
@@ -43,33 +44,6 @@ COLUMNS: dict[str, Column] = {
     "messages": Column(_BYTES, "", "messages produced"),
     "moved_bytes": Column(_BYTES, "B", "brought into the cell, less taken away, in the stores of moving cars"),
 }
-
-
-class _Records:
-    """The tick's messages: car, cell, service, count; grows by doubling."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.car = np.zeros(0, np.int32)
-        self.cell = np.zeros(0, np.int32)
-        self.service = np.zeros(0, np.uint8)
-        self.count = np.zeros(0, np.int64)
-
-    def room(self, rows: int) -> None:
-        if self.sent + rows > len(self.car):
-            size = max(self.sent + rows, 2 * len(self.car), 1024)
-            for name in ("car", "cell", "service", "count"):
-                setattr(self, name, np.resize(getattr(self, name), size))
-
-    @property
-    def out(self) -> tuple[NDArray[Any], ...]:
-        return self.car, self.cell, self.service, self.count
-
-    def add(self, cars: NDArray[np.int32], cells: NDArray[np.int32], service: int) -> None:
-        self.room(len(cars))
-        part = slice(self.sent, self.sent + len(cars))
-        self.car[part], self.cell[part], self.service[part], self.count[part] = cars, cells, service, 1
-        self.sent += len(cars)
 
 
 class Cloud:
@@ -103,11 +77,20 @@ class Cloud:
     """
 
     def __init__(
-        self, city: CityMap, fleet: Fleet, settings: CloudSettings, env: simpy.Environment, *, seed: int, horizon_ms: int
+        self,
+        city: CityMap,
+        fleet: Fleet,
+        settings: CloudSettings,
+        env: simpy.Environment,
+        *,
+        seed: int,
+        horizon_ms: int,
     ) -> None:
         for start, stop in settings.outage:
             if not start < stop:
-                raise CloudError(f"cloud.outage: from hour {start:g} to hour {stop:g} is not a span; the end must come later")
+                raise CloudError(
+                    f"cloud.outage: from hour {start:g} to hour {stop:g} is not a span; the end must come later"
+                )
         table = facts.load("connectivity")
         self.fleet = fleet
         self.settings = settings
@@ -124,10 +107,10 @@ class Cloud:
         unknown = np.setdiff1d(fleet.network_generation[fleet.connected > 0], [0, *names])
         if len(unknown):
             raise CloudError(f"fleet.network_generation holds {int(unknown[0])}; valid: 2, 3, 4, or 0 without a unit")
-        self._limit_b = np.zeros(5, np.int64)
+        limit_b = np.zeros(5, np.int64)
         self._rate_bit_ms = np.zeros(5)
         for generation, name in names.items():
-            self._limit_b[generation] = round(1e6 * store["buffer_mb"][name])
+            limit_b[generation] = round(1e6 * store["buffer_mb"][name])
         self._rate_bit_ms[2] = float(radio["g2_uplink_kbit_s"])
         self._rate_bit_ms[3] = float(radio["g3_uplink_kbit_s"])
         self._rate_bit_ms[4] = 1000 * float(radio["user_uplink_mbit_s_japan_4g_mean"])
@@ -152,25 +135,16 @@ class Cloud:
         self._gone_mm = np.zeros((2, size), np.int64)
         self._event = np.zeros((2, size), np.int64)
 
-        self._head = np.full(size, -1, np.int32)
-        self._tail = np.full(size, -1, np.int32)
-        self._at_cell = np.zeros(size, np.int32)
-        self._listed = np.zeros(size, np.uint8)
+        self.store = Store(fleet, limit_b=limit_b, message_b=self._message_b)
         self._tries = np.zeros(size, np.uint8)
         self._attempts = np.zeros(size, np.int32)
         self._next_try_ms = np.zeros(size, np.int64)
-        self._pending = np.zeros(size, np.int32)
         self._want = np.zeros(0, np.int64)
         self._give = np.zeros(0, np.int64)
         self._order = np.zeros(0, np.int64)
         self._where = np.zeros(0, np.int32)
         self._fails = np.zeros(0, np.uint8)
-        self._book = np.zeros(3, np.int64)
-        self._run_next = np.zeros(0, np.int32)
-        self._run_service = np.zeros(0, np.uint8)
-        self._run_bytes = np.zeros(0, np.int64)
-        self._book[kernels.FREE] = -1
-        self._records = _Records()
+        self._records = Records()
 
         self._air = np.zeros((self.cells.n, len(SERVICES), kernels.AIR_FIELDS), np.int64)
         self._cell_want = np.zeros(self.cells.n, np.int64)
@@ -182,7 +156,9 @@ class Cloud:
         self._peak_interval_b = 0
         self._peak_tick_b_s = 0.0
         self._end_ms = 0
-        self._books_start = [column.copy() for column in (fleet.generated_b, fleet.delivered_b, fleet.buffered_b, fleet.dropped_b)]
+        self._books_start = [
+            column.copy() for column in (fleet.generated_b, fleet.delivered_b, fleet.buffered_b, fleet.dropped_b)
+        ]
 
     # -------------------------------------------------------------- one tick
 
@@ -216,15 +192,18 @@ class Cloud:
             raise CloudError(f"tick at {t0_ms} ms comes before the interval at {self._interval * INTERVAL_MS} ms")
         while t0_ms // INTERVAL_MS > self._interval:
             self._flush()
-        trips_started, trips_ended, plugged_cars = (np.asarray(a, np.int32) for a in (trips_started, trips_ended, plugged_cars))
+        trips_started, trips_ended, plugged_cars = (
+            np.asarray(a, np.int32) for a in (trips_started, trips_ended, plugged_cars)
+        )
         self._end_ms = max(self._end_ms, t1_ms)
         self._produce(t0_ms, t1_ms, traversals, trips_started, trips_ended, plugged_cars)
-        self._keep()
+        self.store.keep(self._records.sent, self._records.out, self._air)
         self._uplink(t0_ms, t1_ms)
 
     def _here(self, cars: NDArray[np.int32]) -> NDArray[np.int32]:
         link, node = self.fleet.link[cars], self.fleet.node[cars]
-        return np.where(link >= 0, self.cells.link_cell[link], self.cells.node_cell[node]).astype(np.int32)
+        here: NDArray[np.int32] = np.where(link >= 0, self.cells.link_cell[link], self.cells.node_cell[node])
+        return here
 
     def _produce(
         self,
@@ -298,51 +277,17 @@ class Cloud:
         else:
             low, high = t0_ms % period, (t1_ms - 1) % period + 1
             first, last = np.searchsorted(self._beat_ms, [low, high])
-            rows = self._beat_car[first:last] if low < high else np.concatenate([self._beat_car[first:], self._beat_car[:last]])
+            rows = (
+                self._beat_car[first:last]
+                if low < high
+                else np.concatenate([self._beat_car[first:], self._beat_car[:last]])
+            )
         return np.sort(rows[self.fleet.state[rows] == State.PARKED])
-
-    def _keep(self) -> None:
-        records = self._records
-        self._grow_pool(records.sent)
-        kernels.store(
-            records.sent,
-            *records.out,
-            self._message_b,
-            self._limit_b,
-            self.fleet.network_generation,
-            ALARM,
-            self._head,
-            self._tail,
-            self._at_cell,
-            self._listed,
-            self._pending,
-            self._run_next,
-            self._run_service,
-            self._run_bytes,
-            self._book,
-            self.fleet.generated_b,
-            self.fleet.buffered_b,
-            self.fleet.dropped_b,
-            self._air,
-        )
-
-    def _grow_pool(self, runs: int) -> None:
-        short = runs - int(self._book[kernels.FREE_RUNS])
-        if short <= 0:
-            return
-        old = len(self._run_next)
-        new = old + max(short, old, 1024)
-        following = np.arange(old + 1, new + 1, dtype=np.int32)
-        following[-1] = self._book[kernels.FREE]
-        self._run_next = np.concatenate([self._run_next, following])
-        self._run_service = np.concatenate([self._run_service, np.zeros(new - old, np.uint8)])
-        self._run_bytes = np.concatenate([self._run_bytes, np.zeros(new - old, np.int64)])
-        self._book[kernels.FREE] = old
-        self._book[kernels.FREE_RUNS] += new - old
 
     def _uplink(self, t0_ms: int, t1_ms: int) -> None:
         fleet, cells = self.fleet, self.cells
-        n = int(self._book[kernels.PENDING])
+        store = self.store
+        n = store.n_pending
         if n == 0:
             return
         if n > len(self._want):
@@ -351,12 +296,12 @@ class Cloud:
             self._where, self._fails = np.zeros(size, np.int32), np.zeros(size, np.uint8)
         up_ms = (t1_ms - t0_ms) - self._down_ms(t0_ms, t1_ms)
         # the radio carries attempts while the cloud is down; deliveries fit into the time it is up
-        air_ms = up_ms if up_ms else t1_ms - t0_ms
+        air_ms = up_ms or t1_ms - t0_ms
         capacity = int(self.settings.cell_uplink_mbit_s * 1000 * self.settings.cell_share * air_ms / 8)
         kernels.ask(
             t0_ms,
             t1_ms,
-            self._pending,
+            store.pending,
             n,
             fleet.buffered_b,
             self._batch_b,
@@ -370,11 +315,11 @@ class Cloud:
             self._next_try_ms,
             np.floor(self._rate_bit_ms * air_ms / 8).astype(np.int64),
             fleet.network_generation,
-            self._head,
-            self._at_cell,
-            self._run_next,
-            self._run_service,
-            self._run_bytes,
+            store.head,
+            store.at_cell,
+            store.run_next,
+            store.run_service,
+            store.run_bytes,
             self._air,
             self.seed,
             int(Stream.OUTAGE),
@@ -383,28 +328,35 @@ class Cloud:
             self._fails,
             self._cell_want,
         )
-        kernels.where(self._pending, n, self._at_cell, self._where)
+        kernels.where(store.pending, n, store.at_cell, self._where)
         kernels.share_out(
-            self._where, self._want, n, self._cell_want, np.full(cells.n, capacity, np.int64), self._give, self._order, self._start
+            self._where,
+            self._want,
+            n,
+            self._cell_want,
+            np.full(cells.n, capacity, np.int64),
+            self._give,
+            self._order,
+            self._start,
         )
         before = int(self._air[:, :, kernels.DELIVERED].sum())
         self._cell_messages[:] = 0
         kernels.send(
-            self._pending,
+            store.pending,
             n,
             self._give,
             self._fails,
             t1_ms,
             self._message_b,
             self._backoff_ms,
-            self._head,
-            self._tail,
-            self._at_cell,
-            self._listed,
-            self._run_next,
-            self._run_service,
-            self._run_bytes,
-            self._book,
+            store.head,
+            store.tail,
+            store.at_cell,
+            store.listed,
+            store.run_next,
+            store.run_service,
+            store.run_bytes,
+            store.book,
             fleet.buffered_b,
             fleet.delivered_b,
             self._air,
@@ -461,37 +413,37 @@ class Cloud:
     def ledger(self) -> dict[str, int]:
         """Residuals in bytes or messages, all 0 when the books close.
 
-        `cloud_cars`: cars where generated is not delivered + buffered + dropped, or whose store
-        does not hold what is booked · `cloud_cells`: the same per cell and service, with
-        `moved_bytes` · `cloud_fleet`: cells against cars · `cloud_moved`: what leaves one cell
-        comes into another · `cloud_table`: table against cars · `cloud_ingest`: messages
+        `cars`: cars where generated is not delivered + buffered + dropped, or whose store
+        does not hold what is booked · `cells`: the same per cell and service, with
+        `moved_bytes` · `fleet`: cells against cars · `moved`: what leaves one cell
+        comes into another · `table`: table against cars · `ingest`: messages
         delivered against messages received, taken or inside.
         """
         fleet = self.fleet
         generated, delivered, buffered, dropped = (
             getattr(fleet, name) - start
-            for name, start in zip(("generated_b", "delivered_b", "buffered_b", "dropped_b"), self._books_start, strict=True)
+            for name, start in zip(
+                ("generated_b", "delivered_b", "buffered_b", "dropped_b"), self._books_start, strict=True
+            )
         )
-        per_car = np.zeros(fleet.size, np.int64)
-        per_cell = np.zeros((self.cells.n, len(SERVICES)), np.int64)
-        kernels.waiting(
-            self._head, self._run_next, self._run_service, self._run_bytes, per_car, per_cell, self._at_cell
-        )
+        per_car, per_cell = self.store.waiting(self.cells.n)
         wrong = (generated != delivered + buffered + dropped) | (per_car != buffered)
         total = self._total.copy()
         total[:, :, : kernels.HELD] += self._air[:, :, : kernels.HELD]
-        in_, out, lost, moved = (total[:, :, k] for k in (kernels.GENERATED, kernels.DELIVERED, kernels.DROPPED, kernels.MOVED))
+        in_, out, lost, moved = (
+            total[:, :, k] for k in (kernels.GENERATED, kernels.DELIVERED, kernels.DROPPED, kernels.MOVED)
+        )
         held = self._air[:, :, kernels.HELD]
         open_ = self._air[:, :, kernels.GENERATED].sum() + self.table["generated_bytes"].astype(np.int64).sum()
         return {
-            "cloud_cars": int(np.count_nonzero(wrong)),
-            "cloud_cells": int(np.abs(in_ + moved - out - lost - held).sum() + np.abs(held - per_cell).sum()),
-            "cloud_fleet": int(
+            "cars": int(np.count_nonzero(wrong)),
+            "cells": int(np.abs(in_ + moved - out - lost - held).sum() + np.abs(held - per_cell).sum()),
+            "fleet": int(
                 abs(in_.sum() - generated.sum()) + abs(out.sum() - delivered.sum()) + abs(lost.sum() - dropped.sum())
             ),
-            "cloud_moved": int(moved.sum()),
-            "cloud_table": int(open_ - generated.sum()),
-            "cloud_ingest": abs(self._delivered_messages - self.ingest.received)
+            "moved": int(moved.sum()),
+            "table": int(open_ - generated.sum()),
+            "ingest": abs(self._delivered_messages - self.ingest.received)
             + abs(self.ingest.received - self.ingest.taken - self.ingest.inside),
         }
 

@@ -51,7 +51,9 @@ class Services:
         model = facts.load("connectivity")["telemetry_model"]
         name = f"driving_periodic_{service_class}"
         if name not in model:
-            valid = sorted(key.removeprefix("driving_periodic_") for key in model if key.startswith("driving_periodic_"))
+            valid = sorted(
+                key.removeprefix("driving_periodic_") for key in model if key.startswith("driving_periodic_")
+            )
             raise CloudError(f"unknown service class {service_class!r}; valid: {', '.join(valid)}")
         over = int(model["tls_tcp_overhead_bytes_per_message"])
         application = [

@@ -209,6 +209,35 @@ def nearest_to(ax, ay, crow, one, two, three, spots):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
+def along(anchor, want, u_way, u_ring, beyond_m, row):  # type: ignore[no-untyped-def]
+    """Node of one approach road (row: its nodes, ascending) about `want` metres up or down the road; and the metres.
+
+    Between two nodes it is drawn so that the mean distance is `want`. (-1, -1) when the road has no other node.
+    """
+    at, first, last = beyond_m[anchor], beyond_m[row[0]], beyond_m[row[-1]]
+    up, down = at + want <= last, at - want >= first
+    if up == down:  # both ways, or neither: then to the farther end
+        up = u_way < 0.5 if up else last - at >= at - first
+    target = min(at + want, last) if up else max(at - want, first)
+    below, above = -1, -1
+    for j in range(len(row)):
+        if row[j] == anchor:
+            continue
+        metres = beyond_m[row[j]]
+        if (up and metres <= at) or (not up and metres >= at):
+            continue
+        if metres <= target:
+            below = row[j]
+        elif above < 0:
+            above = row[j]
+    node = below if above < 0 else above
+    if below >= 0 and above >= 0:
+        step = beyond_m[above] - beyond_m[below]
+        node = above if u_ring * step < target - beyond_m[below] else below
+    return node, (abs(beyond_m[node] - at) if node >= 0 else -1.0)
+
+
+@njit(cache=True)
 def outside_at(anchor, want, u_gate, u_ring, lie, beyond):  # type: ignore[no-untyped-def]
     """Outside node at a road distance near `want` from the anchor, behind a gate drawn by weight.
 
@@ -216,6 +245,11 @@ def outside_at(anchor, want, u_gate, u_ring, lie, beyond):  # type: ignore[no-un
     Returns (node, metres). beyond: cumulative weight of gates, and rows of their nodes.
     """
     gate_cum, ring_ptr, ring_node = beyond
+    beyond_m, gate = lie[2], lie[3]
+    if gate[anchor] >= 0 and want <= beyond_m[anchor]:
+        # lives on an approach road and does not come as far as the gate: stays on that road
+        own = gate[anchor]
+        return along(anchor, want, u_gate, u_ring, beyond_m, ring_node[ring_ptr[own] : ring_ptr[own + 1]])
     g = np.searchsorted(gate_cum, u_gate * gate_cum[-1], side="right")
     below, below_m = -1, -1.0
     for j in range(ring_ptr[g], ring_ptr[g + 1]):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import pdtr, pdtrik
+from scipy.special import ndtr, ndtri, pdtr, pdtrik
 
 from maps.network import OUTSIDE, CityMap
 from twin.chance import Stream, chance
@@ -31,6 +31,7 @@ INSIDE, THROUGH, INBOUND, OUTBOUND = range(4)
 
 MINUTE_MS = 60_000
 POOL = 4000
+CANDIDATES = 24
 
 
 class OtherTrips(NamedTuple):
@@ -159,7 +160,7 @@ class OtherTraffic:
         return np.roll(1.0 - (np.cumsum(share) - share / 2), 3)
 
     def _inside_m(self, city: CityMap) -> float:
-        """Mean metres that a journey of the pool drives inside: the estimate, corrected on a sample of fastest paths."""
+        """Mean metres that a journey of the pool drives inside: the estimate, corrected by a sample of paths."""
         near, far = self.distances.between(self.pair_from, self.pair_to)
         some = np.arange(int(np.clip(WORK // city.network.n_nodes, 24, 300))) * 7919 % len(self.pair_from)
         start, row = np.unique(self.pair_from[some], return_inverse=True)
@@ -199,6 +200,7 @@ class OtherTraffic:
         kind = np.minimum(kind, OUTBOUND)
         home = np.where(np.isin(kind, (THROUGH, INBOUND)), self._pick(gates, row, 1), self._pick(homes, row, 2))
         there = np.where(np.isin(kind, (THROUGH, OUTBOUND)), self._pick(gates, row, 3), self._pick(activities, row, 4))
+        home, there = self._by_distance(home, there, kind, (homes, activities), row)
         for again in range(5, 45):  # journeys that lead nowhere, or back through the gate they came from
             same = (home == there) | ((kind == THROUGH) & (self._gap(home, there) < 0.2 * self.across_m))
             if not same.any():
@@ -214,6 +216,44 @@ class OtherTraffic:
         self.pair_to = np.concatenate([there, home]).astype(np.int32)
         self.pair_kind = np.concatenate([kind, kind]).astype(np.uint8)
 
+    def _by_distance(
+        self,
+        home: NDArray[np.int64],
+        there: NDArray[np.int64],
+        kind: NDArray[np.int64],
+        ends: tuple[tuple[NDArray[np.int64], NDArray[np.float64]], tuple[NDArray[np.int64], NDArray[np.float64]]],
+        row: NDArray[np.int64],
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Of some places drawn by weight take the one at the distance the journey should have inside.
+
+        Journeys inside are lognormal about the market's mean and shorter than the extract is wide; of those that cross
+        the edge a uniform part lies inside.
+        """
+        mean_m, sigma = self._journey()
+        across = float(self.distances.road(np.array([self.across_m]))[0])
+        middle = np.log(mean_m) - sigma**2 / 2
+        u = chance(self.seed, Stream.DISTANCE, row, 5)
+        fits = np.where(kind == INSIDE, float(ndtr((np.log(across) - middle) / sigma)), 1.0)
+        length = np.exp(middle + sigma * ndtri(np.clip(u * fits, 1e-9, 1 - 1e-9)))
+        part = chance(self.seed, Stream.DISTANCE, row, 6)
+        want = np.where(kind == INSIDE, length, part * np.minimum(length, across))
+        miss = np.full(len(row), np.inf)
+        anchor = np.where(kind == OUTBOUND, there, home)
+        best = np.where(kind == OUTBOUND, home, there)
+        for turn in range(CANDIDATES):
+            tried = np.where(
+                kind == OUTBOUND, self._pick(ends[0], row, 100 + turn), self._pick(ends[1], row, 200 + turn)
+            )
+            off = np.abs(self.distances.between(anchor, tried)[0] - want)
+            better = (off < miss) & (tried != anchor) & (kind != THROUGH)
+            best, miss = np.where(better, tried, best), np.where(better, off, miss)
+        return np.where(kind == OUTBOUND, best, home), np.where(kind == OUTBOUND, there, best)
+
+    def _journey(self) -> tuple[float, float]:
+        """Mean metres of a journey, and the log standard deviation."""
+        day = self._habits[WEEKDAY]
+        return 1000 * day.day_km / day.trips, day.trip_sigma
+
     def _cordon(self) -> NDArray[np.float64]:
         """Shares of the four kinds of journeys.
 
@@ -221,11 +261,10 @@ class OtherTraffic:
         density stay inside, min(L, D) come in and as many go out, L - D pass through. L is lognormal with the
         market's mean journey; through traffic is held to a share (days.toml).
         """
-        day = self._habits[WEEKDAY]
-        mean_m = 1000 * day.day_km / day.trips
+        mean_m, sigma = self._journey()
         z = np.linspace(-3, 3, 241)
         weight = np.exp(-(z**2) / 2)
-        length = mean_m * np.exp(day.trip_sigma * z - day.trip_sigma**2 / 2)
+        length = mean_m * np.exp(sigma * z - sigma**2 / 2)
         across = float(self.distances.road(np.array([self.across_m]))[0])
         inside = float(np.average(np.maximum(across - length, 0), weights=weight))
         crossing = float(np.average(np.minimum(across, length), weights=weight))

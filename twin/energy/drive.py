@@ -31,7 +31,19 @@ PLANNED_PACE = 0.75
 def link_profile() -> NDArray[np.float64]:
     """Constants of the link model in the kernels' order (fact energy.link_profile)."""
     f = load("energy")["link_profile"]
-    names = ("pace_low", "pace_rise", "spread", "", "coast", "calm_0", "calm_v", "calm_min", "busy_0", "busy_v")
+    names = (
+        "pace_low",
+        "pace_rise",
+        "spread",
+        "",
+        "coast",
+        "calm_0",
+        "calm_v",
+        "calm_min",
+        "busy_0",
+        "busy_v",
+        "moving_low",
+    )
     return np.array([f[name] if name else 1.0 / f["knee"] for name in names])
 
 
@@ -109,6 +121,10 @@ class Drive:
         self.total = np.zeros(8, np.int64)
         """Sums over all traversals so far (kernels.ROWS_…); part of the state to be saved."""
         self._ran_empty = np.zeros(fleet.size, np.int64)
+        self.open_books()
+
+    def open_books(self) -> None:
+        """Let the ledger begin at what the fleet's columns hold now."""
         self._battery_start = self._balance()
         self._rows_start = self._fleet_sums()
 

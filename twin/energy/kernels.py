@@ -14,7 +14,7 @@ from numba import njit
 LENGTH, FREE_SPEED, FREE_S, CALM, BUSY, CONTROL, LENGTH_MM = range(7)
 ROAD_COLUMNS = 8  # one cache line
 # entries of `profile`
-PACE_LOW, PACE_RISE, SPREAD, INV_KNEE, COAST, CALM_0, CALM_V, CALM_MIN, BUSY_0, BUSY_V = range(10)
+PACE_LOW, PACE_RISE, SPREAD, INV_KNEE, COAST, CALM_0, CALM_V, CALM_MIN, BUSY_0, BUSY_V, MOVING_LOW = range(11)
 # entries of `control` (e-POWER engine)
 SOC_LOW, SOC_HIGH, EV_LIMIT_W, FIRST_SETPOINT = range(4)
 # columns of Param; the numbers are checked against the enum at import of twin.energy.drive
@@ -39,7 +39,7 @@ def wheel(length, free_speed, free_s, calm, busy, control, seconds, inertia, a, 
     gain = max(control, calm + (busy - calm) * min(1.0, delay * profile[INV_KNEE]))
     push = inertia * gain
     braked = push * push / (push + profile[COAST] * force)
-    moving_s = min(seconds, free_s / (pace * (0.6 + 0.4 * q)))
+    moving_s = min(seconds, free_s / (pace * (profile[MOVING_LOW] + (1.0 - profile[MOVING_LOW]) * q)))
     return (force + braked) * length, braked * length, moving_s
 
 

@@ -57,7 +57,7 @@ def sold(catalogue: Catalogue, market: str, year: int) -> NDArray[np.float64]:
         given = np.array(family["thousand"][: len(years)], float)
         thousand[: len(given)] = given
         total = months[rows].sum(axis=0)
-        # a family's launch months can miss sales recorded a year early: then its first model takes them
+        # a year of sales without a model on sale would be lost; a test watches the table for it
         share = np.divide(months[rows], total, out=np.zeros_like(months[rows]), where=total > 0)
         units[rows] += 1000.0 * thousand * share
     own = catalogue.sold_in(REGION_OF_MARKET[market]) & ~known

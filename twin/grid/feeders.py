@@ -55,7 +55,7 @@ def cluster(x: ArrayLike, y: ArrayLike, limit: int) -> NDArray[np.int32]:
 
 
 def split(x: ArrayLike, y: ArrayLike, parts: int) -> NDArray[np.int32]:
-    """Cut points into `parts` compact groups whose sizes differ by little; groups stay empty when points are too few."""
+    """Cut points into `parts` compact groups of about equal size; some stay empty when points are too few."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     group = np.zeros(len(x), np.int32)
     first = 0

@@ -158,8 +158,8 @@ def _landmarks(
         home.append(dijkstra(back, indices=candidate))
         nearest = np.minimum(nearest, np.minimum(away[-1], home[-1]))
         candidate = int(np.argmax(np.where(np.isfinite(nearest), nearest, -1)))
-    limit = np.int64(2**30)
+    limit = float(2**30)
     # where only one of two nodes reaches a landmark, neither reaches the other that way: a huge bound is right
-    to_mark = np.minimum(np.nan_to_num(np.array(home), posinf=limit), limit).T.astype(np.int32)
-    from_mark = np.minimum(np.nan_to_num(np.array(away), posinf=limit), limit).T.astype(np.int32)
+    to_mark = np.minimum(np.array(home), limit).T.astype(np.int32)
+    from_mark = np.minimum(np.array(away), limit).T.astype(np.int32)
     return np.ascontiguousarray(to_mark), np.ascontiguousarray(from_mark)

@@ -1,0 +1,380 @@
+"""The command `twin`. Only typer is imported here; each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from runs.results import RunResult
+    from runs.scenario import Scenario
+
+DONE, BUG, BAD_INPUT, DEGRADED, RESOURCES = 0, 1, 2, 3, 4
+ROOMS = ("maps", "twin", "runs", "viz")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    help="Agent-based digital twin of an electrified, connected car fleet on real streets.\n\n"
+    "Exit codes: 0 done, 1 a fault of the program, 2 bad input, 3 a ledger is open or the run is degraded, "
+    "4 disk or memory, 130/143 stopped.\n\nExample: twin run kyoto --cars 5000",
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only, and the path of what was written.")]
+ScenarioName = Annotated[str, typer.Argument(help="A built-in scenario's name, or a TOML file.", show_default=True)]
+MapSource = Annotated[
+    str | None, typer.Option("--map", help="Recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .osm.bz2, .graphml, .npz).")
+]
+Cars = Annotated[int | None, typer.Option("--cars", help="Cars of the fleet.")]
+Until = Annotated[str | None, typer.Option("--until", help="How long to simulate: 24h, 90m, 1d, seconds.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat.")
+]
+
+
+@app.command("map", help="Build a map from OpenStreetMap data and print its quality.\n\nExample: twin map city.osm.pbf --show")
+def map_command(
+    source: Annotated[str, typer.Argument(help="Recipe, place name in quotes, or file.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Map file to write; default <name>.map.npz here.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Draw it as PNG beside the map file.")] = False,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Build and save a map."""
+    from maps.build import build_map
+    from runs.folder import disk_errors
+    from runs.views import draw_map
+    from runs.words import map_lines
+
+    _talk(verbose=verbose)
+    if out is not None and out.is_dir():
+        raise _BadInput(f"{out}: is a folder; give --out a file name, such as {out / 'city.map.npz'}")
+    if out is not None and not out.name.endswith(".npz"):
+        raise _BadInput(f"{out}: a map file's name ends in .npz")
+    if out is not None:
+        _writable(out)
+    city = build_map(source, progress=None if quiet else _say)
+    target = out or Path(f"{_file_name(str(city.meta.get('name') or source))}.map.npz")
+    with disk_errors(target):
+        city.save(target)
+    picture = draw_map(city, target.with_suffix(".png")) if show else None
+    if as_json:
+        drawn = {"picture": str(picture)} if picture else {}
+        _json({"path": str(target), "meta": {k: v for k, v in city.meta.items() if k != "charger_names"}, **drawn})
+        return DONE
+    _print(() if quiet else map_lines(city))
+    if picture:
+        print(picture)
+    print(target)
+    return DONE
+
+
+@app.command("run", help="Simulate a scenario and write its results folder.\n\nExample: twin run kyoto --cars 5000 --until 24h")
+def run_command(
+    scenario: ScenarioName = "demo",
+    map_source: MapSource = None,
+    cars: Cars = None,
+    until: Until = None,
+    seed: Seed = None,
+    sets: Sets = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Results folder; default results/<name>-<hash>-s<seed>.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Simulate one scenario."""
+    from runs.progress import Progress
+    from runs.single import RunStopped, run
+    from runs.views import NoView, after_run
+    from runs.words import run_lines
+
+    _talk(verbose=verbose)
+    chosen = _scenario(scenario, map_source, cars, until, seed, sets)
+    try:
+        result = run(chosen, out=out, progress=False if quiet else Progress())
+    except RunStopped as stop:
+        if stop.result is not None:
+            _say(f"stopped at {stop.result.manifest['simulated_s']:,.0f} s of {chosen.until_s:,} s; tables so far are in:")
+            print(stop.result.path)
+        else:
+            _say("stopped before anything was written")
+        return 128 + stop.signal
+    drawn, fault = [], None
+    if not quiet:
+        _say("drawing")
+    try:
+        drawn = after_run(result.path)
+    except NoView as error:
+        _say(str(error))
+    except Exception as error:
+        fault = error
+    if as_json:
+        _json({"path": str(result.path), "status": result.status, "pictures": [str(p) for p in drawn], **_all(result)})
+    else:
+        _print(() if quiet else (*run_lines(result), *map(str, drawn)))
+        print(result.path)
+    if fault is not None:
+        _say(f"twin: the run is complete, its pictures are not: {type(fault).__name__}: {_line(fault)}; log: {_keep(fault)}")
+        return RESOURCES if isinstance(fault, OSError | MemoryError) else BUG
+    return _code_of(result)
+
+
+@app.command("show", help="Summary and timings of a run.\n\nExample: twin show results/demo-1a2b3c4d-s1")
+def show_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Print what a run found, and check its files against the manifest."""
+    from runs.results import ResultsError, RunResult
+    from runs.words import run_lines, table
+
+    _talk(verbose=verbose)
+    result = RunResult(folder)
+    wrong = result.verify()
+    if wrong:
+        raise ResultsError(f"{folder}: files differ from the manifest, so they are damaged or edited: {', '.join(wrong)}")
+    if as_json:
+        _json({"path": str(folder), "status": result.status, **_all(result)})
+        return DONE
+    if not quiet:
+        files = result.manifest["files"].items()
+        _print(run_lines(result))
+        _print(["", *table((name, f"{about['rows']:,} rows") for name, about in files if "rows" in about)])
+    print(folder)
+    return DONE
+
+
+@app.command("plan", help="What a run would do, and what it would take.\n\nExample: twin plan porto --cars 20000")
+def plan_command(
+    scenario: ScenarioName = "demo",
+    map_source: MapSource = None,
+    cars: Cars = None,
+    until: Until = None,
+    seed: Seed = None,
+    sets: Sets = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Build the world, measure a short stretch of it, and say what a run would take."""
+    from runs.planning import plan
+
+    _talk(verbose=verbose)
+    found = plan(_scenario(scenario, map_source, cars, until, seed, sets), say=None if quiet else _say)
+    if as_json:
+        _json(found.to_dict())
+        return DONE
+    _print(() if quiet else found.lines())
+    print(found.path)
+    return DONE
+
+
+@app.command("compare", help="Paired differences of two runs of one fleet, b - a.\n\nExample: twin compare results/base results/timer")
+def compare_command(
+    a: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of the first run.")],
+    b: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of the second run.")],
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Compare two results folders."""
+    from runs.comparison import compare
+    from runs.results import RunResult
+
+    _talk(verbose=verbose)
+    found = compare(RunResult(a), RunResult(b))
+    if as_json:
+        _json({"a": str(a), "b": str(b), **found.to_dict()})
+    else:
+        _print(() if quiet else (f"a  {a}", f"b  {b}", "", str(found), "", "intervals: sampling of cars only (paired bootstrap)"))
+    return DONE
+
+
+@app.command("doctor", help="Versions, processor, caches, data, memory and disk.\n\nExample: twin doctor")
+def doctor_command(as_json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False) -> int:
+    """Report on the machine and the installation."""
+    from runs.doctor import examine
+
+    _talk(verbose=verbose)
+    findings = examine()
+    if as_json:
+        _json({f.what: {"ok": f.ok, "found": f.found} for f in findings})
+    else:
+        _print(f"{'ok ' if f.ok else 'NO '} {f.what:<16} {f.found}" for f in findings if not (quiet and f.ok))
+    return DONE if all(f.ok for f in findings) else BUG
+
+
+class _BadInput(ValueError):  # noqa: N818 - an argument of a command that no room checks
+    pass
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return the exit code. Every error is one line on stderr."""
+    with _ends_on_sigterm():
+        return _main(arguments)
+
+
+def _main(arguments: list[str] | None) -> int:
+    try:
+        code = app(arguments, prog_name="twin", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else DONE
+    except BrokenPipeError:  # the reader of our output has gone: nothing to tell anyone
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
+    except KeyboardInterrupt as stop:
+        _say("twin: stopped")
+        return 128 + int(getattr(stop, "signal", signal.SIGINT))
+    except BaseException as error:
+        return _explain(error)
+
+
+def _explain(error: BaseException) -> int:
+    from runs.folder import DiskError
+    from runs.single import RunFailed
+
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else BUG
+    if hasattr(error, "format_message"):  # typer's own: unknown option, missing argument, not a number
+        if type(error).__name__ == "NoArgsIsHelpError":
+            _say(error.format_message())
+            return BAD_INPUT
+        path = getattr(getattr(error, "ctx", None), "command_path", "twin")
+        _say(f"{path}: {_line(error.format_message()).rstrip('.')}; see {path} --help")
+        return BAD_INPUT
+    if isinstance(error, DiskError):
+        _say(f"twin: {_line(error)}")
+        return RESOURCES
+    if isinstance(error, MemoryError):
+        _say("twin: not enough memory; fewer --cars, a shorter --until or a smaller map need less")
+        return RESOURCES
+    if _is_bad_input(error):
+        _say(f"twin: {_line(error)}")
+        return BAD_INPUT
+    if isinstance(error, OSError):
+        _say(f"twin: {_line(error)}")
+        return RESOURCES
+    log = error.path / "log.jsonl" if isinstance(error, RunFailed) else _keep(error)
+    what = _line(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {_line(error)}"
+    _say(f"twin: a fault of this program, please report it: {what}; log: {log}")
+    return BUG
+
+
+def _is_bad_input(error: BaseException) -> bool:
+    """Rooms raise their own ValueErrors for input; a bare ValueError is a fault of ours."""
+    own = isinstance(error, ValueError) and type(error).__module__.split(".")[0] in ROOMS
+    return own or isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+
+
+def _scenario(
+    name: str, map_source: str | None, cars: int | None, until: str | None, seed: int | None, sets: list[str] | None
+) -> Scenario:
+    from runs.scenario import Scenario
+
+    chosen = Scenario.load(name)
+    if sets:
+        chosen = chosen.set(*sets)
+    given = {"map": map_source, "fleet.cars": cars, "until": until, "seed": seed}
+    flags = {"map": "--map", "fleet.cars": "--cars", "until": "--until", "seed": "--seed"}
+    changes = {key: value for key, value in given.items() if value is not None}
+    return chosen.changed(changes, flags=flags) if changes else chosen
+
+
+def _code_of(result: RunResult) -> int:
+    return DONE if result.status == "done" else DEGRADED
+
+
+def _all(result: RunResult) -> dict[str, Any]:
+    return {"summary": result.summary, "manifest": result.manifest}
+
+
+def _talk(*, verbose: bool) -> None:
+    """What rooms log goes to the run's log; to stderr as well when asked."""
+    shown = logging.StreamHandler(sys.stderr) if verbose else logging.NullHandler()
+    logging.basicConfig(level=logging.INFO, handlers=[shown], format="%(levelname)s %(name)s: %(message)s", force=True)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line)
+
+
+def _json(content: Mapping[str, Any]) -> None:
+    print(json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1, default=str))
+
+
+def _line(text: object) -> str:
+    from runs.scenario import one_line
+
+    return one_line(text) or type(text).__name__
+
+
+def _keep(error: BaseException) -> Path:
+    """Write a traceback where the user can find it."""
+    handle, name = tempfile.mkstemp(prefix="twin-error-", suffix=".log", text=True)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+        file.write(time.strftime("%Y-%m-%d %H:%M:%S\n"))
+        traceback.print_exception(error, file=file)
+    return Path(name)
+
+
+def _writable(path: Path) -> None:
+    from runs.folder import DiskError
+
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        why = "no such folder" if not path.parent.exists() else "not a folder you may write to"
+        raise DiskError(f"{path}: cannot be written ({path.parent}: {why})")
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name.lower()).strip("-") or "city"
+
+
+@contextlib.contextmanager
+def _ends_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends a command like Ctrl-C does; a run takes over both while it simulates."""
+
+    def stop(_signum: int, _frame: object) -> None:
+        from runs.single import RunStopped
+
+        raise RunStopped(signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

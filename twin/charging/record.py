@@ -1,0 +1,104 @@
+"""The table of charging sessions that ended, and what they add up to."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maps.network import SOCKET_KINDS
+from twin.charging.site import SITE_KINDS, Sites
+from twin.charging.visits import OUTCOMES, Outcome, Visits
+from twin.events import Column, Table
+from twin.fleet.fleet import Fleet
+from twin.sessions import Sessions
+
+SESSIONS = {
+    "session_id": Column("i8", "", "serial, in the order asked"),
+    "car_id": Column("i4", "", "fleet car"),
+    "site_id": Column("i4", "", "charging site"),
+    "connector": Column("str", "", "socket used or queued for; empty when it balked"),
+    "kind": Column("str", "", "home, work, public or fast"),
+    "asked_s": Column("f8", "s", "car asks for a socket"),
+    "plugged_s": Column("f8", "s", "plugged in; null when it never was"),
+    "done_s": Column("f8", "s", "last current; null when charging did not come to its end"),
+    "unplugged_s": Column("f8", "s", "socket free again; null when still plugged or never plugged"),
+    "energy_kwh": Column("f8", "kWh", "into the battery"),
+    "meter_kwh": Column("f8", "kWh", "drawn at the meter"),
+    "soc_in": Column("f8", "", "state of charge when it asked, 0 to 1"),
+    "soc_out": Column("f8", "", "state of charge when it left, 0 to 1"),
+    "wait_s": Column("f8", "s", "time in the queue"),
+    "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue or open"),
+}
+
+_CONNECTORS = np.array((*SOCKET_KINDS, ""), object)
+
+
+class Record:
+    """Writes sessions once, when they have ended or the run has, and keeps the sums that ledgers need.
+
+    Attributes
+    ----------
+    table : Table
+        Columns of SESSIONS, in the order in which sessions ended.
+    ended : ndarray of int64, shape (n_outcomes,)
+        Sessions by Outcome.
+    sums : dict
+        energy_j, meter_j, loss_j, wait_ms and waited (sessions that waited longer than 0) of what is written.
+    """
+
+    def __init__(self, fleet: Fleet, sites: Sites, sessions: Sessions, visits: Visits) -> None:
+        self.fleet, self.sites, self.sessions, self.visits = fleet, sites, sessions, visits
+        self.table = Table("sessions", SESSIONS)
+        self.ended = np.zeros(len(OUTCOMES), np.int64)
+        self.sums = {"energy_j": 0, "meter_j": 0, "loss_j": 0, "wait_ms": 0, "waited": 0}
+
+    def write(self, rows: list[int]) -> None:
+        """Append sessions to the table and add them up."""
+        if not rows:
+            return
+        at = np.array(rows)
+        s, v, sites = self.sessions, self.visits, self.sites
+        car, site, socket = s.car[at], s.site[at], v.socket[at]
+        capacity = self.fleet.capacity_j[car]
+        self.table.append(
+            session_id=v.session_id[at],
+            car_id=car,
+            site_id=site,
+            connector=_CONNECTORS[np.where(socket >= 0, sites.socket_kind[socket], len(SOCKET_KINDS))],
+            kind=np.array(SITE_KINDS, object)[sites.site_kind[site]],
+            asked_s=s.asked[at] / 1000,
+            plugged_s=_seconds(v.plugged_ms[at]),
+            done_s=_seconds(v.done_ms[at]),
+            unplugged_s=_seconds(v.unplugged_ms[at]),
+            energy_kwh=v.energy_j[at] / 3.6e6,
+            meter_kwh=v.meter_j[at] / 3.6e6,
+            soc_in=v.soc_in_j[at] / capacity,
+            soc_out=v.soc_out_j[at] / capacity,
+            wait_s=v.wait_ms[at] / 1000,
+            outcome=np.array(OUTCOMES, object)[v.outcome[at]],
+        )
+        self.ended += np.bincount(v.outcome[at], minlength=len(OUTCOMES))
+        for name in ("energy_j", "meter_j", "loss_j", "wait_ms"):
+            self.sums[name] += int(getattr(v, name)[at].sum())
+        self.sums["waited"] += int((v.wait_ms[at] > 0).sum())
+
+    def unfinished(self, asked: int, live: int) -> int:
+        """Sessions asked that are neither live nor written with an outcome; 0 when nothing is lost."""
+        return abs(asked - live - int(self.ended[1:].sum())) + int(self.ended[Outcome.NONE])
+
+    def queue_summary(self) -> dict[str, float]:
+        """Waited (longer than 0), mean wait over all who did not balk and over those who waited, balked, reneged."""
+        balked = int(self.ended[Outcome.BALKED])
+        stayed = int(self.ended.sum()) - balked
+        wait_s, waited = self.sums["wait_ms"] / 1000, self.sums["waited"]
+        return {
+            "waited": waited,
+            "mean_wait_s": wait_s / stayed if stayed else 0.0,
+            "mean_wait_of_waiting_s": wait_s / waited if waited else 0.0,
+            "balked": balked,
+            "reneged": int(self.ended[Outcome.RENEGED]),
+        }
+
+
+def _seconds(ms: NDArray[np.int64]) -> NDArray[np.float64]:
+    return np.where(ms >= 0, ms / 1000, np.nan)
