@@ -349,5 +349,5 @@ def _refer(owner: object, names: tuple[str, ...], size: int, what: str) -> None:
             raise MapError(f"{name} refers to a {what} that does not exist")
 
 
-assert {f.name for f in fields(RoadNetwork)} == set(NETWORK_COLUMNS)  # noqa: S101 - declared once, checked at import
-assert {f.name for f in fields(CityMap)} == {"network", "meta", *PLACE_COLUMNS}  # noqa: S101
+assert {f.name for f in fields(RoadNetwork)} == set(NETWORK_COLUMNS)  # declared once, checked at import
+assert {f.name for f in fields(CityMap)} == {"network", "meta", *PLACE_COLUMNS}

@@ -41,17 +41,21 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on std
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only, and the path of what was written.")]
 ScenarioName = Annotated[str, typer.Argument(help="A built-in scenario's name, or a TOML file.", show_default=True)]
 MapSource = Annotated[
-    str | None, typer.Option("--map", help="Recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .osm.bz2, .graphml, .npz).")
+    str | None,
+    typer.Option("--map", help="Recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .osm.bz2, .graphml, .npz)."),
 ]
 Cars = Annotated[int | None, typer.Option("--cars", help="Cars of the fleet.")]
 Until = Annotated[str | None, typer.Option("--until", help="How long to simulate: 24h, 90m, 1d, seconds.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat."),
 ]
 
 
-@app.command("map", help="Build a map from OpenStreetMap data and print its quality.\n\nExample: twin map city.osm.pbf --show")
+@app.command(
+    "map", help="Build a map from OpenStreetMap data and print its quality.\n\nExample: twin map city.osm.pbf --show"
+)
 def map_command(
     source: Annotated[str, typer.Argument(help="Recipe, place name in quotes, or file.")],
     out: Annotated[Path | None, typer.Option("--out", help="Map file to write; default <name>.map.npz here.")] = None,
@@ -89,7 +93,9 @@ def map_command(
     return DONE
 
 
-@app.command("run", help="Simulate a scenario and write its results folder.\n\nExample: twin run kyoto --cars 5000 --until 24h")
+@app.command(
+    "run", help="Simulate a scenario and write its results folder.\n\nExample: twin run kyoto --cars 5000 --until 24h"
+)
 def run_command(
     scenario: ScenarioName = "demo",
     map_source: MapSource = None,
@@ -97,7 +103,9 @@ def run_command(
     until: Until = None,
     seed: Seed = None,
     sets: Sets = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Results folder; default results/<name>-<hash>-s<seed>.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Results folder; default results/<name>-<hash>-s<seed>.")
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -114,7 +122,9 @@ def run_command(
         result = run(chosen, out=out, progress=False if quiet else Progress())
     except RunStopped as stop:
         if stop.result is not None:
-            _say(f"stopped at {stop.result.manifest['simulated_s']:,.0f} s of {chosen.until_s:,} s; tables so far are in:")
+            _say(
+                f"stopped at {stop.result.manifest['simulated_s']:,.0f} s of {chosen.until_s:,} s; tables so far are in:"
+            )
             print(stop.result.path)
         else:
             _say("stopped before anything was written")
@@ -134,7 +144,9 @@ def run_command(
         _print(() if quiet else (*run_lines(result), *map(str, drawn)))
         print(result.path)
     if fault is not None:
-        _say(f"twin: the run is complete, its pictures are not: {type(fault).__name__}: {_line(fault)}; log: {_keep(fault)}")
+        _say(
+            f"twin: the run is complete, its pictures are not: {type(fault).__name__}: {_line(fault)}; log: {_keep(fault)}"
+        )
         return RESOURCES if isinstance(fault, OSError | MemoryError) else BUG
     return _code_of(result)
 
@@ -154,7 +166,9 @@ def show_command(
     result = RunResult(folder)
     wrong = result.verify()
     if wrong:
-        raise ResultsError(f"{folder}: files differ from the manifest, so they are damaged or edited: {', '.join(wrong)}")
+        raise ResultsError(
+            f"{folder}: files differ from the manifest, so they are damaged or edited: {', '.join(wrong)}"
+        )
     if as_json:
         _json({"path": str(folder), "status": result.status, **_all(result)})
         return DONE
@@ -191,7 +205,10 @@ def plan_command(
     return DONE
 
 
-@app.command("compare", help="Paired differences of two runs of one fleet, b - a.\n\nExample: twin compare results/base results/timer")
+@app.command(
+    "compare",
+    help="Paired differences of two runs of one fleet, b - a.\n\nExample: twin compare results/base results/timer",
+)
 def compare_command(
     a: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of the first run.")],
     b: Annotated[Path, typer.Argument(metavar="DIR", help="Results folder of the second run.")],
@@ -208,7 +225,11 @@ def compare_command(
     if as_json:
         _json({"a": str(a), "b": str(b), **found.to_dict()})
     else:
-        _print(() if quiet else (f"a  {a}", f"b  {b}", "", str(found), "", "intervals: sampling of cars only (paired bootstrap)"))
+        _print(
+            ()
+            if quiet
+            else (f"a  {a}", f"b  {b}", "", str(found), "", "intervals: sampling of cars only (paired bootstrap)")
+        )
     return DONE
 
 
@@ -241,10 +262,8 @@ def _main(arguments: list[str] | None) -> int:
         code = app(arguments, prog_name="twin", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE
-    except BrokenPipeError:  # the reader of our output has gone: nothing to tell anyone
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return DONE
+    except BrokenPipeError:
+        return _no_reader()
     except KeyboardInterrupt as stop:
         _say("twin: stopped")
         return 128 + int(getattr(stop, "signal", signal.SIGINT))
@@ -257,6 +276,8 @@ def _explain(error: BaseException) -> int:
     from runs.single import RunFailed
 
     if isinstance(error, SystemExit):
+        if isinstance(error.__context__, BrokenPipeError):  # typer ends so when the reader has gone
+            return _no_reader()
         return error.code if isinstance(error.code, int) else BUG
     if hasattr(error, "format_message"):  # typer's own: unknown option, missing argument, not a number
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -281,6 +302,13 @@ def _explain(error: BaseException) -> int:
     what = _line(error) if isinstance(error, RunFailed) else f"{type(error).__name__}: {_line(error)}"
     _say(f"twin: a fault of this program, please report it: {what}; log: {log}")
     return BUG
+
+
+def _no_reader() -> int:
+    """The reader of our output has gone (`twin show … | head`): nothing to tell anyone."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return DONE
 
 
 def _is_bad_input(error: BaseException) -> bool:

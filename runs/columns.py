@@ -77,7 +77,7 @@ def table_digest(table: pa.Table) -> str:
             digest.update(np.array([len(t) for t in texts], "<i8").tobytes())
             digest.update(b"".join(texts))
         elif pa.types.is_boolean(kind):
-            digest.update(column.fill_null(False).to_numpy().astype("u1").tobytes())  # noqa: FBT003 - Arrow's signature
+            digest.update(column.fill_null(False).to_numpy().astype("u1").tobytes())
         else:
             values = column.fill_null(0).to_numpy()
             digest.update(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes())

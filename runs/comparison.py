@@ -47,7 +47,10 @@ class Comparison:
     def __str__(self) -> str:
         lines = [f"{'':<18}{'a':>14}{'b':>14}   b - a, paired"]
         for name in _FIGURE:
-            at = [str(Estimate(v, v, v, 0, getattr(self, name).unit)).split(" (")[0] for v in (self.before[name], self.after[name])]
+            at = [
+                str(Estimate(v, v, v, 0, getattr(self, name).unit)).split(" (")[0]
+                for v in (self.before[name], self.after[name])
+            ]
             lines.append(f"{name:<18}{at[0]:>14}{at[1]:>14}   {getattr(self, name)}")
         return "\n".join(lines)
 

@@ -29,7 +29,9 @@ def examine() -> list[Finding]:
     findings.append(Finding("processors", True, f"{os.cpu_count()} cores, kernels compiled for {cpu_target()}"))
     findings.append(_kernels())
     cache = cache_folder()
-    findings.append(Finding("map cache", _may_write(cache), f"{cache}{'' if _may_write(cache) else ' cannot be written'}"))
+    findings.append(
+        Finding("map cache", _may_write(cache), f"{cache}{'' if _may_write(cache) else ' cannot be written'}")
+    )
     data = data_folder()
     findings.append(
         Finding("data", True, str(data) if data else "none: set TWIN_DATA for kyoto and porto; the demo works without")
@@ -37,7 +39,9 @@ def examine() -> list[Finding]:
     findings.append(Finding("maps", True, ", ".join(recipe_names())))
     findings.append(Finding("scenarios", True, ", ".join(built_in())))
     free = free_memory_mb()
-    findings.append(Finding("free memory", free is None or free > FREE_MEMORY_MB, f"{free:,.0f} MB" if free else "not known"))
+    findings.append(
+        Finding("free memory", free is None or free > FREE_MEMORY_MB, f"{free:,.0f} MB" if free else "not known")
+    )
     disk = shutil.disk_usage(Path.cwd()).free / 1e6
     findings.append(Finding("free disk", disk > FREE_DISK_MB, f"{disk:,.0f} MB here"))
     results = Path("results")
@@ -52,7 +56,11 @@ def _kernels() -> Finding:
     place = Path(own) if own else packages
     kept = sum(1 for _ in place.rglob("*.nbi")) if place.is_dir() else 0
     ok = _may_write(place)
-    return Finding("kernel cache", True, f"{kept} kernels in {place}" + ("" if ok else " (cannot be written: compiled anew in each run)"))
+    return Finding(
+        "kernel cache",
+        True,
+        f"{kept} kernels in {place}" + ("" if ok else " (cannot be written: compiled anew in each run)"),
+    )
 
 
 def _may_write(path: Path) -> bool:

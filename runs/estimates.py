@@ -70,11 +70,15 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if not all(map(math.isfinite, (self.mean, self.low, self.high))):
-            raise EstimateError(f"an estimate in {self.unit or 'no unit'} is not finite: {self.mean} ({self.low}, {self.high})")
+            raise EstimateError(
+                f"an estimate in {self.unit or 'no unit'} is not finite: {self.mean} ({self.low}, {self.high})"
+            )
 
     def __str__(self) -> str:
         mean, low, high, unit = _scaled(self)
-        return f"{figure(mean)}{unit} (95 %: {figure(low)} to {figure(high)}{'' if unit != ' %' else unit}, n {self.n:,})"
+        return (
+            f"{figure(mean)}{unit} (95 %: {figure(low)} to {figure(high)}{'' if unit != ' %' else unit}, n {self.n:,})"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As in `summary.json`."""
@@ -268,7 +272,11 @@ def _load_by_group(
     first = np.clip((begin / interval_s).astype(np.int64), 0, n_bins - 1)
     count = np.clip(np.ceil(end / interval_s).astype(np.int64), first + 1, n_bins) - first
     row = np.repeat(np.arange(len(used)), count)
-    at = np.repeat(first - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum()) if len(used) else row
+    at = (
+        np.repeat(first - np.concatenate([[0], np.cumsum(count)[:-1]]), count) + np.arange(count.sum())
+        if len(used)
+        else row
+    )
     site = column(sessions, "site_id").astype(np.int64)[used][row]
     cell = site * n_bins + at
     overlap = np.minimum(end[row], (at + 1) * interval_s) - np.maximum(begin[row], at * interval_s)

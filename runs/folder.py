@@ -232,7 +232,9 @@ def disk_errors(target: Path) -> Iterator[None]:
     except DiskError:
         raise
     except OSError as error:
-        hint = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "give --out a folder you may write to"
+        hint = (
+            "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "give --out a folder you may write to"
+        )
         raise DiskError(f"{target}: cannot be written ({error.strerror or error}); {hint}") from error
 
 

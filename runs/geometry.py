@@ -102,5 +102,7 @@ def _table(name: str, columns: Mapping[str, ArrayLike], shapes: NDArray[Any], ki
     about = {"encoding": "WKB", "geometry_types": [kind], **({"bbox": box} if box else {})}
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": about}}  # no crs: OGC:CRS84
     arrays.append(pa.array(list(shapely.to_wkb(shapes)), pa.binary()))
-    fields.append(pa.field("geometry", pa.binary(), metadata={"unit": "", "doc": f"WKB {kind}, WGS 84 longitude latitude"}))
+    fields.append(
+        pa.field("geometry", pa.binary(), metadata={"unit": "", "doc": f"WKB {kind}, WGS 84 longitude latitude"})
+    )
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata={"geo": json.dumps(geo), "table": name}))

@@ -58,4 +58,3 @@ def free_memory_mb() -> float | None:
     except OSError:
         pass
     return None
-

@@ -141,5 +141,7 @@ def _rates(scenario: Scenario, city: Any, departures: np.ndarray[Any, np.dtype[n
     wall, load = np.array(seconds[len(seconds) // 4 :]), np.array(trips[len(trips) // 4 :], float)
     if load.sum() == 0:
         return float(np.median(wall)), 0.0
-    per_tick = float(np.min(wall)) * 0.5  # not separable within an hour of even load: half of the quickest tick is overhead
+    per_tick = (
+        float(np.min(wall)) * 0.5
+    )  # not separable within an hour of even load: half of the quickest tick is overhead
     return per_tick, max(0.0, float(wall.sum() - per_tick * len(wall)) / float(load.sum()))

@@ -71,7 +71,9 @@ class Progress:
             self._live.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -97,7 +99,9 @@ class Progress:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        self._live.update(Group(ProgressBar(total=1.0, completed=moment.share, width=60), Text(str(moment))), refresh=True)
+        self._live.update(
+            Group(ProgressBar(total=1.0, completed=moment.share, width=60), Text(str(moment))), refresh=True
+        )
 
 
 def clock(seconds: float) -> str:

@@ -9,19 +9,26 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import re
-import stat
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import datetime
 from functools import cached_property
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from runs.scenario_file import (
+    NotPlainError,
+    ScenarioError,
+    beside,
+    find,
+    line_of,
+    one_line,
+    parse,
+    plain,
+    value_of,
+)
 from twin.settings import (
     AutonomySettings,
     ChargingSettings,
@@ -38,15 +45,10 @@ if TYPE_CHECKING:
     from maps.network import CityMap
     from twin.model import Twin
 
-LARGEST_FILE_B = 1_000_000
 LONGEST_S = 366 * 86_400
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?\s*[dhms]\s*)+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([dhms])")
-
-
-class ScenarioError(ValueError):
-    """A scenario cannot be used; the message is one line naming file, key and what is valid."""
 
 
 class Scenario(BaseModel):
@@ -67,7 +69,9 @@ class Scenario(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     name: str = Field("unnamed", pattern=r"^\w[\w.-]*$", max_length=48, description="begins the results folder's name")
-    map: str = Field(min_length=1, description="recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .graphml, .map.npz)")
+    map: str = Field(
+        min_length=1, description="recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .graphml, .map.npz)"
+    )
     seed: int = Field(1, ge=0, le=2**63 - 1, description="of all random draws")
     start: datetime = Field(datetime(2022, 10, 12), description="local civil time of the first second")
     until: str = Field("24h", description="how long: 24h, 90m, 1d, 1h30m, or seconds")
@@ -137,14 +141,14 @@ class Scenario(BaseModel):
         ScenarioError
             One line: file, key, what is wrong, what is valid.
         """
-        path, text = _find(name_or_path)
+        path, text = find(name_or_path)
         place = str(name_or_path)
-        raw = _parse(text, place)
+        raw = parse(text, place)
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
-            raw["map"] = _beside(path, raw["map"])
+            raw["map"] = beside(path, raw["map"])
         if isinstance(fleet := raw.get("fleet"), dict) and "models" in fleet:
-            fleet["models"] = _beside(path, fleet["models"])
+            fleet["models"] = beside(path, fleet["models"])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -166,7 +170,7 @@ class Scenario(BaseModel):
         """
         lead = f"{place}: " if place else ""
         try:
-            plain = _plain(raw, "")
+            plain = plain(raw, "")
             if isinstance(plain.get("until"), int | float) and not isinstance(plain["until"], bool):
                 plain["until"] = f"{plain['until']}s"
             return cls.model_validate_json(json.dumps(plain, allow_nan=False), strict=True)
@@ -176,7 +180,7 @@ class Scenario(BaseModel):
             option = (flags or {}).get(path)
             more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
             raise ScenarioError(f"{lead}{option or path}: {_explain(first)}{more}") from None
-        except _NotPlainError as error:
+        except NotPlainError as error:
             path, _, what = str(error).partition(": ")
             raise ScenarioError(f"{lead}{(flags or {}).get(path, path)}: {what}") from None
 
@@ -203,12 +207,10 @@ class Scenario(BaseModel):
             key, equals, value = text.partition("=")
             if not equals or not key.strip():
                 raise ScenarioError(f"--set {text!r}: must be key=value, such as charging.policy=timer")
-            changes[key.strip()] = _value(value.strip())
+            changes[key.strip()] = value_of(value.strip())
         return self.changed(changes, place="--set")
 
-    def changed(
-        self, changes: Mapping[str, Any], *, place: str = "", flags: Mapping[str, str] | None = None
-    ) -> Self:
+    def changed(self, changes: Mapping[str, Any], *, place: str = "", flags: Mapping[str, str] | None = None) -> Self:
         """Copy with `changes`, a mapping from key path (`charging.policy`) to value.
 
         Raises
@@ -239,10 +241,10 @@ class Scenario(BaseModel):
             if isinstance(value, BaseModel):
                 tables.append((key, value))
             else:
-                lines.append(_line(key, value, field.description))
+                lines.append(line_of(key, value, field.description))
         for key, table in tables:
             lines += ["", f"[{key}]"]
-            lines += [_line(k, getattr(table, k), f.description) for k, f in type(table).model_fields.items()]
+            lines += [line_of(k, getattr(table, k), f.description) for k, f in type(table).model_fields.items()]
         return "\n".join(lines) + "\n"
 
     def build(self) -> Twin:
@@ -263,11 +265,6 @@ class Scenario(BaseModel):
         return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s)
 
 
-def built_in() -> list[str]:
-    """Names of the scenarios that come with the program, sorted."""
-    return sorted(p.name.removesuffix(".toml") for p in files("runs").joinpath("scenarios").iterdir() if p.name.endswith(".toml"))
-
-
 def keys() -> Iterator[str]:
     """All key paths of a scenario, in file order.
 
@@ -281,109 +278,6 @@ def keys() -> Iterator[str]:
             yield from (f"{key}.{inner}" for inner in type(field.default).model_fields)
         else:
             yield key
-
-
-def _find(name_or_path: str | Path) -> tuple[Path, str]:
-    text = str(name_or_path)
-    if not text or "\0" in text:
-        raise ScenarioError(f"scenario {text!r}: give a name ({', '.join(built_in())}) or a TOML file")
-    path = Path(text)
-    if path.name == text and not text.endswith(".toml") and text in built_in():
-        resource = files("runs").joinpath("scenarios", f"{text}.toml")
-        return Path(str(resource)), resource.read_text(encoding="utf-8")
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        near = difflib.get_close_matches(path.stem, built_in(), 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        why = "no scenario of that name and no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise ScenarioError(f"{text}: {why}{hint} (built in: {', '.join(built_in())})") from None
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise ScenarioError(f"{text}: is {what}; a scenario is a TOML file or one of {', '.join(built_in())}")
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_FILE_B + 1)
-    except OSError as error:
-        raise ScenarioError(f"{text}: cannot be read ({error.strerror})") from None
-    if len(data) > LARGEST_FILE_B:
-        raise ScenarioError(f"{text}: larger than 1 MB, not a scenario file")
-    if b"\0" in data:
-        raise ScenarioError(f"{text}: holds NUL bytes; a scenario is a TOML file in UTF-8 (UTF-16 is not read)")
-    try:
-        return path, data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ScenarioError(f"{text}: byte {error.start} is not UTF-8; a scenario is a TOML file in UTF-8") from None
-
-
-def _beside(scenario: Path, name: Any) -> Any:
-    """A file that lies beside the scenario file, by its path; any other value as it is."""
-    if isinstance(name, str) and "\0" not in name and Path(name).suffix and (scenario.parent / name).is_file():
-        return str(scenario.parent / name)
-    return name
-
-
-def _parse(text: str, place: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ScenarioError(f"{place}: nested too deeply to be a scenario") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{place}: not valid TOML: {one_line(error)}") from None
-    except ValueError:
-        raise ScenarioError(f"{place}: holds an integer of thousands of digits") from None
-
-
-def _value(text: str) -> Any:
-    try:
-        parsed = tomllib.loads(f"v = {text}")
-    except (ValueError, RecursionError):
-        return text
-    return parsed["v"] if parsed.keys() == {"v"} else text
-
-
-class _NotPlainError(Exception):
-    """Key path and fault of a value that no scenario can hold."""
-
-
-def _plain(value: Any, path: str, depth: int = 0) -> Any:
-    if depth > 8:
-        raise _NotPlainError(f"{path}: nested too deeply")
-    if hasattr(value, "item") and not isinstance(value, str) and getattr(value, "ndim", 0) == 0:
-        value = value.item()  # NumPy scalars
-    elif hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        if abs(value) >= 2**64:
-            raise _NotPlainError(f"{path}: number too large")
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise _NotPlainError(f"{path}: must be a finite number, is {value}")
-        return value
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise _NotPlainError(f"{path}: text that is not UTF-8") from None
-        if "\0" in value:
-            raise _NotPlainError(f"{path}: text with a NUL character")
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, date):
-        return f"{value.isoformat()}T00:00:00"
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v, f"{path}.{k}" if path else str(k), depth + 1) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v, f"{path}.{i}", depth + 1) for i, v in enumerate(value)]
-    raise _NotPlainError(f"{path}: {type(value).__name__} is not a value of a scenario")
 
 
 def _seconds(until: str) -> int:
@@ -444,25 +338,3 @@ def _valid_keys(rooms: list[str]) -> list[str]:
         return list(Scenario.model_fields)
     field = Scenario.model_fields.get(rooms[0])
     return list(type(field.default).model_fields) if field is not None and isinstance(field.default, BaseModel) else []
-
-
-def _line(key: str, value: Any, meaning: str | None) -> str:
-    note = f"  # {one_line(meaning)}" if meaning else ""
-    return f"# {key} = (none){note}" if value is None else f"{key} = {_toml(value)}{note}"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def one_line(text: object) -> str:
-    """Text without line breaks or control characters, for one-line messages."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())

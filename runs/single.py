@@ -152,7 +152,9 @@ def _simulate(
                 while not (world.done or stop.signal or (cancel is not None and cancel.is_set())):
                     twin.step()
                     if report is not None:
-                        report(Moment(world.now_ms / 1000, scenario.until_s, time.perf_counter() - begin, world.status()))
+                        report(
+                            Moment(world.now_ms / 1000, scenario.until_s, time.perf_counter() - begin, world.status())
+                        )
                 world.finish()
                 closing["seconds"]["simulate"] = round(time.perf_counter() - begin, 3)
                 closing |= _write(scenario, world, folder, log, stopped=not world.done)
@@ -234,12 +236,19 @@ def _verdict(summary: Mapping[str, Any], ledger: Mapping[str, int], *, stopped: 
     """Status of a run and the reason for it."""
     broken = {name: residual for name, residual in ledger.items() if residual}
     if broken:
-        return "degraded", "ledgers do not close: " + ", ".join(f"{name} {residual:+,}" for name, residual in broken.items())
+        return "degraded", "ledgers do not close: " + ", ".join(
+            f"{name} {residual:+,}" for name, residual in broken.items()
+        )
     if stopped:
         return "stopped", "ended before its time"
-    stuck, trips = int(summary["fleet"]["stuck"]), int(summary["fleet"]["trips"])
-    if stuck > MOST_STUCK * trips:
-        return "degraded", f"{stuck:,} of {trips:,} trips are stuck, more than {MOST_STUCK:.0%}"
+    return _stuck(summary)
+
+
+def _stuck(summary: Mapping[str, Any]) -> tuple[str, str]:
+    fleet = summary["fleet"]
+    stuck, due = int(fleet["stuck"]), int(fleet["trips"]) - int(fleet.get("planned", 0))
+    if stuck > MOST_STUCK * due:
+        return "degraded", f"{stuck:,} of {due:,} trips are stuck, more than {MOST_STUCK:.0%}"
     return "done", ""
 
 

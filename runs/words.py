@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,10 @@ def run_lines(result: RunResult) -> Iterator[str]:
                 f"{queue['sessions']:,} sessions, {queue['waited']:,} waited (mean {queue['mean_wait_s'] / 60:.1f} min),"
                 f" {queue['balked']:,} drove on at sight of the queue",
             ),
-            ("assisted", f"{s['autonomy']['engaged_km']:,.0f} km; {s['autonomy']['equipped_share']:.0%} of cars equipped"),
+            (
+                "assisted",
+                f"{s['autonomy']['engaged_km']:,.0f} km; {s['autonomy']['equipped_share']:.0%} of cars equipped",
+            ),
             (
                 "cloud",
                 f"{cloud['delivered_bytes'] / 1e6:,.1f} MB delivered, {cloud['buffered_bytes'] / 1e6:,.1f} waiting,"
@@ -63,17 +67,19 @@ def run_lines(result: RunResult) -> Iterator[str]:
     yield ""
     yield timing_line(m)
     yield ledger_line(m["ledger"])
-    yield f"stuck {fleet['stuck']:,}, waiting to enter {fleet.get('waiting', 0):,}, of {fleet['trips']:,} trips"
+    waiting = f"waiting to enter {fleet.get('waiting', 0):,}, not yet due {fleet.get('planned', 0):,}"
+    yield f"stuck {fleet['stuck']:,}, {waiting}, of {fleet['trips']:,} trips"
     if result.status != "done":
         yield f"{result.status}: {m.get('why') or m.get('error', '')}"
 
 
 def ledger_line(ledger: Mapping[str, int]) -> str:
-    """One line on all ledgers."""
+    """One line on all ledgers: how many closed in each room, or which did not."""
     broken = {name: value for name, value in ledger.items() if value}
     if broken:
         return "LEDGERS OPEN: " + ", ".join(f"{name} {value:+,}" for name, value in broken.items())
-    return f"ledgers closed ({len(ledger)}): " + ", ".join(f"{name} 0" for name in ledger)
+    rooms = Counter(name.partition(".")[0] if "." in name else "world" for name in ledger)
+    return "ledgers closed, every residual 0: " + ", ".join(f"{room} {n}" for room, n in rooms.items())
 
 
 def timing_line(manifest: Mapping[str, Any]) -> str:

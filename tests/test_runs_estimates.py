@@ -96,7 +96,9 @@ def population(rng: np.random.Generator, n: int) -> Sample:
 
 
 def part(world: Sample, rows: np.ndarray, seed: int) -> Sample:
-    per_car = {k: getattr(world, k)[rows] for k in ("km", "engaged_km", "connected", "generated_bytes", "meter_kwh", "load_kw")}
+    per_car = {
+        k: getattr(world, k)[rows] for k in ("km", "engaged_km", "connected", "generated_bytes", "meter_kwh", "load_kw")
+    }
     return world._replace(seed=seed, **per_car)
 
 
@@ -142,7 +144,10 @@ def test_groups_of_cars_give_the_interval_of_cars() -> None:
 
 def test_interval_encloses_the_mean_and_reflects_a_bias() -> None:
     even = np.linspace(9, 11, 1001)
-    assert interval(10.0, even) == (pytest.approx(9.05, abs=1e-3), pytest.approx(10.95, abs=1e-3))  # the plain percentiles
+    assert interval(10.0, even) == (
+        pytest.approx(9.05, abs=1e-3),
+        pytest.approx(10.95, abs=1e-3),
+    )  # the plain percentiles
     low, high = interval(10.0, even, skew=0.05)
     assert low > 9.05
     assert high > 10.95  # a long tail above: both ends move up
@@ -157,14 +162,26 @@ def test_interval_encloses_the_mean_and_reflects_a_bias() -> None:
 
 
 def test_nothing_is_zero_and_not_a_nan() -> None:
-    none = {"car_id": [0, 1], "km": [0.0, 0.0], "engaged_km": [0.0, 0.0], "connected": [False, False], "generated_bytes": [0, 0]}
-    empty = {k: pa.array([], pa.float64()) for k in ("car_id", "site_id", "plugged_s", "done_s", "unplugged_s", "meter_kwh")}
+    none = {
+        "car_id": [0, 1],
+        "km": [0.0, 0.0],
+        "engaged_km": [0.0, 0.0],
+        "connected": [False, False],
+        "generated_bytes": [0, 0],
+    }
+    empty = {
+        k: pa.array([], pa.float64()) for k in ("car_id", "site_id", "plugged_s", "done_s", "unplugged_s", "meter_kwh")
+    }
     load = {k: pa.array([], pa.float64()) for k in ("time_s", "site_id", "power_kw")}
-    found = estimate_run(sample_of(pa.table(none), pa.table(empty), pa.table(load), seed=1, simulated_s=60, interval_s=900))
+    found = estimate_run(
+        sample_of(pa.table(none), pa.table(empty), pa.table(load), seed=1, simulated_s=60, interval_s=900)
+    )
     for e in found.values():
         assert (e.mean, e.low, e.high) == (0, 0, 0)
     with pytest.raises(EstimateError, match="lack the column km"):
-        sample_of(pa.table(none).drop_columns("km"), pa.table(empty), pa.table(load), seed=1, simulated_s=60, interval_s=900)
+        sample_of(
+            pa.table(none).drop_columns("km"), pa.table(empty), pa.table(load), seed=1, simulated_s=60, interval_s=900
+        )
     with pytest.raises(EstimateError, match="not finite"):
         Estimate(math.nan, 0, 0, 1)
 

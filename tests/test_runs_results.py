@@ -17,7 +17,7 @@ import shapely
 from runs.columns import NotFiniteError, schema_of, table_digest, to_arrow
 from runs.folder import DiskError, ResultsFolder
 from runs.geometry import cells, sites, streets
-from runs.results import RunResult, ResultsError
+from runs.results import ResultsError, RunResult
 from tests.runs_fake import city
 from twin.events import Column, Table
 
@@ -32,7 +32,13 @@ COLUMNS = {
 def a_table(km: list[float], **more: Any) -> Table:
     table = Table("cars", COLUMNS)
     if km:
-        table.append(car_id=np.arange(len(km)), km=km, on=[i % 2 == 0 for i in range(len(km))], model=["Note é"] * len(km), **more)
+        table.append(
+            car_id=np.arange(len(km)),
+            km=km,
+            on=[i % 2 == 0 for i in range(len(km))],
+            model=["Note é"] * len(km),
+            **more,
+        )
     return table
 
 
@@ -98,7 +104,13 @@ def test_a_folder_appears_whole_with_its_manifest(tmp_path: Path) -> None:
     assert result.manifest["files"]["cars.parquet"]["nulls"] == {"km": 1}
     assert result.summary == {"n": 3, "a": [0, 1]}
     assert result.verify() == []
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["cars.parquet", "demo", "manifest.json", "results", "summary.json"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [
+        "cars.parquet",
+        "demo",
+        "manifest.json",
+        "results",
+        "summary.json",
+    ]
 
 
 def test_writing_twice_gives_equal_bytes(tmp_path: Path) -> None:
@@ -281,7 +293,11 @@ def test_geometry_lies_where_the_streets_are() -> None:
     toy = city()
     table = streets(toy)
     geo = json.loads(table.schema.metadata[b"geo"])
-    assert (geo["version"], geo["primary_column"], geo["columns"]["geometry"]["encoding"]) == ("1.1.0", "geometry", "WKB")
+    assert (geo["version"], geo["primary_column"], geo["columns"]["geometry"]["encoding"]) == (
+        "1.1.0",
+        "geometry",
+        "WKB",
+    )
     lines = shapely.from_wkb(table["geometry"].to_pylist())
     net = toy.network
     assert table.num_rows == net.n_links

@@ -51,7 +51,9 @@ def test_every_built_in_scenario_loads_and_names_itself_and_a_recipe() -> None:
     until=st.integers(1, 366 * 86_400),
     campaign=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
 )
-def test_resolved_toml_reads_back_equal(tmp_path_factory, cars, seed, bev, propilot, ambient, outage, until, campaign) -> None:  # type: ignore[no-untyped-def]
+def test_resolved_toml_reads_back_equal(
+    tmp_path_factory, cars, seed, bev, propilot, ambient, outage, until, campaign
+) -> None:  # type: ignore[no-untyped-def]
     one = BASE.but(
         seed=seed, fleet__cars=cars, fleet__bev=bev, fleet__propilot=propilot, climate__ambient_c=ambient,
         cloud__outage=outage, until=until, ota__name=campaign,
@@ -74,29 +76,58 @@ def test_keys_without_toml_value_default_to_none() -> None:
 
 
 def test_hash_says_what_matters_and_nothing_else() -> None:
-    same = [BASE.but(seed=5), BASE.but(name="other"), BASE.but(until="1d"), BASE.but(until=86_400), BASE.but(fleet__bev=0.35)]
+    same = [
+        BASE.but(seed=5),
+        BASE.but(name="other"),
+        BASE.but(until="1d"),
+        BASE.but(until=86_400),
+        BASE.but(fleet__bev=0.35),
+    ]
     assert {s.hash8 for s in same} == {BASE.hash8}
-    other = [BASE.but(fleet__cars=999), BASE.but(until="23h"), BASE.but(map="kyoto"), BASE.but(charging__policy="timer")]
+    other = [
+        BASE.but(fleet__cars=999),
+        BASE.but(until="23h"),
+        BASE.but(map="kyoto"),
+        BASE.but(charging__policy="timer"),
+    ]
     assert len({s.hash8 for s in [BASE, *other]}) == 5
     assert BASE.but(seed=2, name="x").folder_name == f"x-{BASE.hash8}-s2"
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("24h", 86_400), ("90m", 5_400), ("1d", 86_400), ("1h30m", 5_400), ("45", 45), (30, 30), (90.0, 90), ("0.5h", 1_800), ("1 h", 3600)],
+    [
+        ("24h", 86_400),
+        ("90m", 5_400),
+        ("1d", 86_400),
+        ("1h30m", 5_400),
+        ("45", 45),
+        (30, 30),
+        (90.0, 90),
+        ("0.5h", 1_800),
+        ("1 h", 3600),
+    ],
 )
 def test_durations(text: str | float, seconds: int) -> None:
     assert BASE.but(until=text).until_s == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1h", "0", 0, -5, "1.00001s", "367d", "9" * 12, "1e3", True, "24h;", float("inf")])
+@pytest.mark.parametrize(
+    "text", ["", "h", "-1h", "0", 0, -5, "1.00001s", "367d", "9" * 12, "1e3", True, "24h;", float("inf")]
+)
 def test_bad_durations(text: object) -> None:
     with pytest.raises(ScenarioError, match="until"):
         BASE.but(until=text)
 
 
 def test_set_reads_toml_values_and_text() -> None:
-    changed = BASE.set("charging.policy=timer", "fleet.cars=7", "climate.ambient_c=[1, 2.5]", 'ota.name="x y"', "grid.homes_per_feeder=3")
+    changed = BASE.set(
+        "charging.policy=timer",
+        "fleet.cars=7",
+        "climate.ambient_c=[1, 2.5]",
+        'ota.name="x y"',
+        "grid.homes_per_feeder=3",
+    )
     assert changed.charging.policy == "timer"
     assert changed.fleet.cars == 7
     assert changed.climate.ambient_c == [1.0, 2.5]
@@ -195,7 +226,9 @@ def test_files_are_looked_for_beside_the_scenario(tmp_path: Path) -> None:
 
 
 def test_python_values_of_numpy_are_taken() -> None:
-    assert BASE.but(seed=np.int64(3), climate__ambient_c=np.arange(24.0)).climate.ambient_c == list(map(float, range(24)))
+    assert BASE.but(seed=np.int64(3), climate__ambient_c=np.arange(24.0)).climate.ambient_c == list(
+        map(float, range(24))
+    )
     with pytest.raises(ScenarioError, match="not a value"):
         BASE.but(seed=object())
 
@@ -219,6 +252,8 @@ def test_any_bytes_are_read_or_refused_in_one_line(data: bytes, tmp_path_factory
 def test_toml_lists_every_key_once() -> None:
     text = BASE.to_toml()
     for key in keys():
-        assert text.count(f"\n{key.rpartition('.')[2]} = ") + text.count(f"\n# {key.rpartition('.')[2]} = ") >= 1 or text.startswith(key), key
+        assert text.count(f"\n{key.rpartition('.')[2]} = ") + text.count(
+            f"\n# {key.rpartition('.')[2]} = "
+        ) >= 1 or text.startswith(key), key
     assert tomllib.loads(text)["fleet"]["cars"] == 1000
     assert json.dumps(tomllib.loads(text)["ota"])

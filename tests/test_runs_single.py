@@ -55,7 +55,10 @@ def test_a_run_writes_what_the_contract_says(place: Path) -> None:
     assert result.verify() == []
     assert result.scenario == BASE
     assert tomllib.loads((result.path / "scenario.toml").read_text("utf-8"))["fleet"]["cars"] == 60
-    assert [json.loads(line)["level"] for line in (result.path / "log.jsonl").read_text("utf-8").splitlines()] == ["info", "info"]
+    assert [json.loads(line)["level"] for line in (result.path / "log.jsonl").read_text("utf-8").splitlines()] == [
+        "info",
+        "info",
+    ]
     assert result.table("cars").to_pandas()["km"].sum() == 60 * 61 / 2
     assert "60 cars" in repr(result)
     assert "<table>" in result._repr_html_()
@@ -116,7 +119,9 @@ def test_a_summary_that_differs_from_its_tables_is_an_open_ledger(place: Path, m
     assert "grid_energy_kwh is" in (result.path / "log.jsonl").read_text("utf-8")
 
 
-def test_a_fault_of_the_model_leaves_its_traceback_and_older_results(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_model_leaves_its_traceback_and_older_results(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = run(BASE)
 
     def fail(tick: int) -> None:
@@ -129,7 +134,10 @@ def test_a_fault_of_the_model_leaves_its_traceback_and_older_results(place: Path
     assert caught.value.path == done.path.with_name(done.path.name + ".failed")
     failed = RunResult(caught.value.path)
     assert (failed.status, failed.manifest["simulated_s"]) == ("failed", 300)
-    assert 'raise ZeroDivisionError("in a kernel")' in json.loads((failed.path / "log.jsonl").read_text("utf-8").splitlines()[-1])["traceback"]
+    assert (
+        'raise ZeroDivisionError("in a kernel")'
+        in json.loads((failed.path / "log.jsonl").read_text("utf-8").splitlines()[-1])["traceback"]
+    )
     assert RunResult(done.path).verify() == []
 
 
@@ -141,7 +149,10 @@ def test_infinite_results_are_a_fault(place: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_the_tick(place: Path, monkeypatch: pytest.MonkeyPatch, signum: int) -> None:
-    install(monkeypatch, lambda world: setattr(world, "at_tick", lambda tick: os.kill(os.getpid(), signum) if tick == 7 else None))
+    install(
+        monkeypatch,
+        lambda world: setattr(world, "at_tick", lambda tick: os.kill(os.getpid(), signum) if tick == 7 else None),
+    )
     before = signal.getsignal(signum)
     with pytest.raises(RunStopped) as caught:
         run(BASE)
@@ -167,7 +178,9 @@ def test_a_second_signal_ends_it_at_once(place: Path, monkeypatch: pytest.Monkey
     assert entries(place) == []
 
 
-def test_a_stopped_run_is_replaced_by_a_finished_one_and_never_the_other_way(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_run_is_replaced_by_a_finished_one_and_never_the_other_way(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cancel = threading.Event()
     cancel.set()
     stopped = run(BASE, cancel=cancel)
@@ -190,8 +203,13 @@ def test_bad_input_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) 
     assert entries(place) == []
 
 
-def test_progress_is_told_and_warnings_are_logged(place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    install(monkeypatch, lambda world: setattr(world, "at_tick", lambda tick: warnings.warn("odd", stacklevel=1) if tick == 2 else None))
+def test_progress_is_told_and_warnings_are_logged(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    install(
+        monkeypatch,
+        lambda world: setattr(world, "at_tick", lambda tick: warnings.warn("odd", stacklevel=1) if tick == 2 else None),
+    )
     moments: list[Moment] = []
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -199,11 +217,16 @@ def test_progress_is_told_and_warnings_are_logged(place: Path, monkeypatch: pyte
     assert [m.now_s for m in moments] == [60.0 * (i + 1) for i in range(10)]
     assert moments[-1].share == 1
     assert "driving 3" in str(moments[0])
-    assert any(json.loads(line)["from"] == "py.warnings" for line in (result.path / "log.jsonl").read_text("utf-8").splitlines())
+    assert any(
+        json.loads(line)["from"] == "py.warnings"
+        for line in (result.path / "log.jsonl").read_text("utf-8").splitlines()
+    )
     assert capfd.readouterr() == ("", "")
 
 
-def test_plain_progress_goes_to_stderr_every_ten_seconds(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_plain_progress_goes_to_stderr_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     now = [0.0]
     monkeypatch.setattr("runs.progress.time.monotonic", lambda: now[0])
     with Progress(bar=False) as progress:
@@ -225,7 +248,9 @@ def test_compare_takes_pairs(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert found.grid_peak_kw.mean == pytest.approx(1)
     assert found.grid_energy_kwh.mean == pytest.approx(20)
     # each of the 20 sessions of 60 cars gives 1 kWh more: a binomial count with the bootstrap's spread
-    assert found.grid_energy_kwh.high - found.grid_energy_kwh.low == pytest.approx(2 * 1.96 * np.sqrt(60 * 1 / 3 * 2 / 3), rel=0.15)
+    assert found.grid_energy_kwh.high - found.grid_energy_kwh.low == pytest.approx(
+        2 * 1.96 * np.sqrt(60 * 1 / 3 * 2 / 3), rel=0.15
+    )
     # what both share cancels: no difference, no interval
     for same in (found.autonomy_share, found.cloud_bytes):
         assert (same.mean, same.low, same.high) == (0, 0, 0)
@@ -236,6 +261,10 @@ def test_compare_takes_pairs(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_compare_refuses_what_is_no_pair(place: Path) -> None:
     base = run(BASE)
-    for other, what in ((BASE.but(seed=2), "seed"), (BASE.but(fleet__cars=30), "number of cars"), (BASE.but(until="1h"), "simulated seconds")):
+    for other, what in (
+        (BASE.but(seed=2), "seed"),
+        (BASE.but(fleet__cars=30), "number of cars"),
+        (BASE.but(until="1h"), "simulated seconds"),
+    ):
         with pytest.raises(CompareError, match=what):
             compare(base, run(other))

@@ -99,7 +99,7 @@ class Twin(mesa.Model[Any, Any]):
                 "cloud_bytes": lambda m: int(m.world.fleet.delivered_b.sum()),
             }
         )
-        self.world.charge_before_start(self.ask)
+        self.world.live_week(self.ask)
 
     def ask(self, rows: NDArray[np.int64], question: Question) -> NDArray[Any]:
         """Put a question about `rows` to the minds: once per agent class, answers in row order."""

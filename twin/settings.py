@@ -67,7 +67,7 @@ class ChargingSettings(Settings):
 
     policy: Literal["uncontrolled", "timer"] = Field("uncontrolled", description="when a plugged car starts: at once, or timer users at the tariff's night start")
     home_access: Share | None = Field(None, description="share of electric cars with a socket at home; by market when left out")
-    work_access: Share = Field(0.2, description="share of workplaces' cars that may use a socket there")
+    work_access: Share | None = Field(None, description="share of electric commuters with a socket at work; by market when left out")
     home_kw: Positive = Field(6.0, description="power of a home socket")
     work_kw: Positive = Field(6.0, description="power of a workplace socket")
     work_cars_per_socket: Positive = Field(4.0, description="cars with access per workplace socket")
@@ -97,7 +97,7 @@ class AutonomySettings(Settings):
 class CloudSettings(Settings):
     """What connected cars send and how it gets there."""
 
-    service_class: Literal["basic", "bev", "rich"] = Field("bev", description="periodic telemetry while driving, see facts/connectivity.toml")
+    service_class: Literal["basic", "bev", "rich"] = Field("rich", description="periodic telemetry while driving, see facts/connectivity.toml")
     cell_uplink_mbit_s: Positive = Field(16.0, description="mean uplink of one radio cell")
     cell_share: Share = Field(0.2, description="share of a cell that cars may use")
     outage: list[tuple[NotNegative, NotNegative]] = Field(default_factory=list, description="cloud down from hour to hour of the run")
@@ -109,7 +109,8 @@ class OtaSettings(Settings):
     """The over-the-air campaign of the run."""
 
     enabled: bool = Field(True, description="whether a campaign runs")
-    name: str = Field("spring-release", min_length=1, description="name of the campaign")
+    name: str = Field("autumn-maps", min_length=1, description="name of the campaign")
+    kind: Literal["navigation", "firmware"] = Field("navigation", description="navigation: every connected car; firmware: models that can update control units over the air")
     start_h: NotNegative = Field(1.0, description="hour of the run at which the campaign opens")
     package_mb: Positive = Field(150.0, description="size of the package, MB (10^6 bytes)")
     groups: list[Share] = Field(default_factory=lambda: [0.05, 0.25, 1.0], description="cumulative share of targets per rollout group")

@@ -29,6 +29,7 @@ from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
+from twin.history import live_week
 from twin.meters import LinkMeter, cars_table, summary
 from twin.ota.campaign import Campaign
 from twin.sessions import Sessions
@@ -44,6 +45,8 @@ PLANNING_MARGIN = 1.15
 """Drivers plan with this much more energy than the mean prediction says."""
 SHORTEST_STAY_MS = 10 * 60_000
 """Nobody plugs in for less."""
+HOME_EFFICIENCY = 0.89
+"""Battery energy per metered energy at home (facts: physics.bev.eta_charge_ac_6kw), for the evening before only."""
 MAX_STOPS = 4
 """Charging visits on one trip before a driver gives up."""
 
@@ -119,7 +122,8 @@ class World:
         self._cost_sums = self.streets.link_sums.copy()
         self._other_routes: dict[int, NDArray[np.int32]] = {}
         self.other_planned = self.other_arrived = self.other_unroutable = 0
-        self._plugged_at_start()
+        self._at_socket = np.empty(0, np.int64)
+        self.battery_start_j = self.fleet.battery_j.copy()
 
         self.phases: list[tuple[str, Callable[[], None]]] = [
             ("wake", self._wake),
@@ -159,6 +163,8 @@ class World:
         while self._planned_days * DAY_MS - self._day_start_ms < self._until:
             self.trips.plan(self.demand.plan_day(self._planned_days))
             self._planned_days += 1
+        if self.now_ms == 0:
+            self._stay_plugged()
         if self.now_ms % (self.settings.traffic.reroute_s * 1000) < self.tick_ms and self.now_ms:
             sums = self.streets.link_sums
             self._cost_ms = self.streets.current_ms(sums - self._cost_sums, self.now_ms)
@@ -430,23 +436,34 @@ class World:
             u=chance(self.seed, Stream.PLUG_IN, rows, at),
         )
 
-    def _plugged_at_start(self) -> None:
-        """Cars that would have plugged in on the evening before start full: a run begins at no empty history."""
-        fleet = self.fleet
-        rows = np.flatnonzero((fleet.kind == Kind.ELECTRIC) & (fleet.home_site >= 0) & (fleet.node == fleet.home_node))
-        stay = np.full(len(rows), DAY_MS // 2, np.int64)
-        question = self._plug_in_question(rows, stay, np.ones(len(rows), bool), np.zeros(len(rows), np.int64))
-        self.start_question = question
-        self.battery_start_j = fleet.battery_j.copy()
+    def live_week(self, ask: Ask) -> None:
+        """Let the week before leave its mark on the batteries. Call once, before the first tick."""
+        charging, settings = self.charging, self.settings.charging
+        timer_ms = round(settings.timer_start_h * HOUR_MS)
+        timed = charging.timer_user & (settings.policy == "timer")
 
-    def charge_before_start(self, ask: Ask) -> None:
-        """Fill the cars whose drivers answer that they plugged in before the run."""
-        rows = self.start_question.rows
-        if len(rows):
-            yes = ask(rows, self.start_question).astype(bool)
-            self.fleet.battery_j[rows[yes]] = self.fleet.capacity_j[rows[yes]]
+        def plug_in(rows: NDArray[np.int64], evening: NDArray[np.int64]) -> NDArray[np.bool_]:
+            stay, home = np.full(len(rows), DAY_MS // 2, np.int64), np.ones(len(rows), bool)
+            return np.asarray(ask(rows, self._plug_in_question(rows, stay, home, evening)), bool)
+
+        self._at_socket = live_week(
+            self.fleet, self.demand, self.drive,
+            plug_in=plug_in,
+            charge_from_ms=lambda rows, at: np.where(timed[rows], np.maximum(at, timer_ms), at),
+            home_w=settings.home_kw * 1000 * HOME_EFFICIENCY,
+            start_ms_of_day=self._day_start_ms,
+        )  # fmt: skip
         self.battery_start_j = self.fleet.battery_j.copy()
         self.drive.open_books()
+
+    def _stay_plugged(self) -> None:
+        """Cars that the evening before left on their home sockets, not yet full, go on charging."""
+        cars = self._at_socket
+        leave = self.trips.next_due_ms(cars, self.until_ms + DAY_MS)
+        stay = leave > 0
+        cars, leave = cars[stay], leave[stay]
+        now = np.zeros(len(cars), np.int64)
+        self.charging.arrive(cars, self.fleet.home_site[cars], now, leave, self.fleet.capacity_j[cars])
 
     # ------------------------------------------------------------------ other traffic
 

@@ -33,14 +33,27 @@ def inlet(market: str) -> int:
 
 
 def home_access(market: str) -> float:
-    """Share of electric cars with a socket at home by market (facts charging: home_access)."""
-    known = facts.load("charging")["home_access"]
-    if market == "japan":
-        detached = known["japan_share_detached_households"]
-        return float(
-            detached * known["japan_detached_with_charger"] + (1 - detached) * known["japan_apartment_with_charger"]
-        )
-    return float(known[f"{market}_offstreet"])
+    """Share of electric cars with a socket at home by market.
+
+    Who buys an electric car mostly can charge at home, unlike households at large: facts
+    charging `location_split_energy.japan_base_charging_share_press`,
+    `plug_in.leaf_europe_2014` and `plug_in.ev_project_leaf_2011_2013`.
+    """
+    known = facts.load("charging")
+    shares = {
+        "japan": known["location_split_energy"]["japan_base_charging_share_press"],
+        "europe": known["plug_in"]["leaf_europe_2014"]["overnight_home_share_of_drivers"],
+        "us": known["plug_in"]["ev_project_leaf_2011_2013"]["home_share_of_events_2012_2013"],
+    }
+    return float(shares[market])
+
+
+def work_access(market: str) -> float:
+    """Share of electric commuters with a socket at work: the share of energy charged there stands in for it.
+
+    Facts charging `location_split_energy`.
+    """
+    return float(facts.load("charging")["location_split_energy"][market]["work"])
 
 
 def build_sites(
@@ -126,7 +139,8 @@ class _Builder:
     def workplaces(self) -> None:
         fleet, city = self.fleet, self.city
         fleet.work_site[:] = -1
-        cars = np.flatnonzero(self.allowed(Stream.WORK_ACCESS, self.settings.work_access) & (fleet.work_node >= 0))
+        share = work_access(self.market) if self.settings.work_access is None else self.settings.work_access
+        cars = np.flatnonzero(self.allowed(Stream.WORK_ACCESS, share) & (fleet.work_node >= 0))
         inside = cars[fleet.work_place[cars] >= 0]
         place = fleet.work_place[inside]
         x, y = city.place_x[place].astype(float), city.place_y[place].astype(float)

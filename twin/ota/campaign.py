@@ -117,7 +117,10 @@ class Campaign:
         self.paused = False
         self._late: list[tuple[int, int, int, int, str]] = []
 
-        able = (fleet.connected > 0) & (fleet.ota > 0) & (fleet.network_generation > 0) & settings.enabled
+        # maps and infotainment go to every unit on air; control units only where the model takes them that way
+        able = (fleet.connected > 0) & (fleet.network_generation > 0) & settings.enabled
+        if settings.kind == "firmware":
+            able &= fleet.ota > 0
         self.car = np.flatnonzero(able).astype(np.int32)
         size = len(self.car)
         self.group = np.searchsorted(groups, chance(seed, Stream.CAMPAIGN_GROUP, self.car), side="right").astype(
