@@ -306,7 +306,9 @@ class CityMap:
             meta = json.loads(found.pop("meta_json").tobytes())
             version = meta.pop("format", None)
             if version != FORMAT:
-                raise MapError(f"{path}: map format {version}, this version reads {FORMAT}; build it again with twin map")
+                raise MapError(
+                    f"{path}: map format {version}, this version reads {FORMAT}; build it again with twin map"
+                )
             network = RoadNetwork(**{name: found[name] for name in NETWORK_COLUMNS})
             return cls(network=network, **{name: found[name] for name in PLACE_COLUMNS}, meta=meta)
         except FileNotFoundError:

@@ -122,9 +122,8 @@ def run_command(
         result = run(chosen, out=out, progress=False if quiet else Progress())
     except RunStopped as stop:
         if stop.result is not None:
-            _say(
-                f"stopped at {stop.result.manifest['simulated_s']:,.0f} s of {chosen.until_s:,} s; tables so far are in:"
-            )
+            reached = stop.result.manifest["simulated_s"]
+            _say(f"stopped at {reached:,.0f} s of {chosen.until_s:,} s; tables so far are in:")
             print(stop.result.path)
         else:
             _say("stopped before anything was written")
@@ -144,9 +143,8 @@ def run_command(
         _print(() if quiet else (*run_lines(result), *map(str, drawn)))
         print(result.path)
     if fault is not None:
-        _say(
-            f"twin: the run is complete, its pictures are not: {type(fault).__name__}: {_line(fault)}; log: {_keep(fault)}"
-        )
+        what = f"{type(fault).__name__}: {_line(fault)}"
+        _say(f"twin: the run is complete, its pictures are not: {what}; log: {_keep(fault)}")
         return RESOURCES if isinstance(fault, OSError | MemoryError) else BUG
     return _code_of(result)
 

@@ -74,7 +74,8 @@ def compare(a: RunResult, b: RunResult) -> Comparison:
     ):
         if first != second:
             raise CompareError(
-                f"{a.path} and {b.path}: not a pair, {what} differ ({first} and {second}); compare runs that differ in settings only"
+                f"{a.path} and {b.path}: not a pair, {what} differ ({first} and {second});"
+                " compare runs that differ in settings only"
             )
     one, two = sample_of_result(a), sample_of_result(b)
     weights, alone = resample(one.seed, one.n_groups), np.ones((1, one.n_groups))

@@ -130,7 +130,7 @@ def sample_of(
         engaged_km=column(cars, "engaged_km")[order],
         connected=column(cars, "connected")[order].astype(np.float64),
         generated_bytes=column(cars, "generated_bytes")[order],
-        meter_kwh=np.bincount(car, meter, n),
+        meter_kwh=_added(car, meter, n),
         load_kw=load,
         fixed_kw=fixed,
     )
@@ -213,7 +213,12 @@ def resample(seed: int, groups: int, *, resamples: int = RESAMPLES) -> Floats:
 
 def _sum(values: Floats, weights: Floats) -> Floats:
     groups = weights.shape[1]
-    return np.asarray(weights @ np.bincount(np.arange(len(values)) % groups, values, groups))
+    return np.asarray(weights @ _added(np.arange(len(values)) % groups, values, groups))
+
+
+def _added(row: NDArray[np.int64], values: Floats, size: int) -> Floats:
+    """Sums of values by row; float64 also when there is none."""
+    return np.bincount(row, values, size).astype(np.float64)
 
 
 def _ratio(over: Floats, under: Floats) -> Floats:
@@ -283,10 +288,10 @@ def _load_by_group(
     share = np.maximum(overlap, 1e-3) * load.ravel()[cell]
     flat = load.ravel()
     for _ in range(20):
-        share *= _ratio(meter * 3600 / interval_s, np.bincount(row, share, len(used)))[row]
-        share *= _ratio(flat, np.bincount(cell, share, flat.size))[cell]
+        share *= _ratio(meter * 3600 / interval_s, _added(row, share, len(used)))[row]
+        share *= _ratio(flat, _added(cell, share, flat.size))[cell]
     car = column(sessions, "car_id").astype(np.int64)[used][row]
-    by_group = np.bincount((car % groups) * n_bins + at, share, groups * n_bins).reshape(groups, n_bins)
+    by_group = _added((car % groups) * n_bins + at, share, groups * n_bins).reshape(groups, n_bins)
     fixed = load.sum(axis=0) - by_group.sum(axis=0)
     if n_bins > MOST_INTERVALS:  # only the heaviest can become the peak of a resample
         kept = np.sort(np.argsort(load.sum(axis=0))[-MOST_INTERVALS:])

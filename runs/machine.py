@@ -11,9 +11,25 @@ from importlib.resources import files
 from pathlib import Path
 
 PACKAGES = (
-    "fleet-twin", "mesa", "simpy", "numpy", "numba", "llvmlite", "scipy", "networkx", "osmnx", "osmium", "pyrosm", "shapely",
-    "pyproj", "pyarrow", "pydantic", "typer", "rich", "matplotlib",
-)  # fmt: skip
+    "fleet-twin",
+    "mesa",
+    "simpy",
+    "numpy",
+    "numba",
+    "llvmlite",
+    "scipy",
+    "networkx",
+    "osmnx",
+    "osmium",
+    "pyrosm",
+    "shapely",
+    "pyproj",
+    "pyarrow",
+    "pydantic",
+    "typer",
+    "rich",
+    "matplotlib",
+)
 
 
 def versions() -> dict[str, str]:
@@ -29,7 +45,7 @@ def versions() -> dict[str, str]:
 
 def cpu_target() -> str:
     """What kernels are compiled for: `NUMBA_CPU_NAME`, or this machine's processor."""
-    from llvmlite.binding import get_host_cpu_name
+    from llvmlite.binding import get_host_cpu_name  # type: ignore[import-untyped]
 
     return os.environ.get("NUMBA_CPU_NAME") or str(get_host_cpu_name())
 

@@ -62,7 +62,8 @@ class Plan:
         yield f"  time             {clock(self.simulated_s)} in {self.ticks:,} ticks of: {' → '.join(self.phases)}"
         free = f" of {self.free_memory_mb:,.0f} MB free" if self.free_memory_mb is not None else ""
         yield f"  memory           about {self.memory_mb:,.0f} MB{free}"
-        yield f"  expected time    about {duration(self.build_s + self.expected_s)} (build {duration(self.build_s)}), from a trial"
+        total = duration(self.build_s + self.expected_s)
+        yield f"  expected time    about {total} (build {duration(self.build_s)}), from a trial"
 
 
 def plan(scenario: Scenario, *, say: Callable[[str], None] | None = None) -> Plan:
@@ -130,13 +131,14 @@ def _rates(scenario: Scenario, city: Any, departures: np.ndarray[Any, np.dtype[n
     twin = scenario.but(start=busiest, until="2h").build_on(city)
     world: Any = twin.world
     mine = np.sort(np.concatenate([_departures(world, 2 * TRIAL_MS), world.others.trips(0, 2 * TRIAL_MS).depart_ms]))
-    seconds, trips = [], []
+    seconds: list[float] = []
+    trips: list[int] = []
     began = time.perf_counter()
     while world.now_ms < TRIAL_MS and (len(seconds) < 5 or time.perf_counter() - began < TRIAL_S):
         t0, before = world.now_ms, time.perf_counter()
         twin.step()
         seconds.append(time.perf_counter() - before)
-        trips.append(np.searchsorted(mine, world.now_ms) - np.searchsorted(mine, t0))
+        trips.append(int(np.searchsorted(mine, world.now_ms) - np.searchsorted(mine, t0)))
     # the first ticks compile kernels and meet empty streets
     wall, load = np.array(seconds[len(seconds) // 4 :]), np.array(trips[len(trips) // 4 :], float)
     if load.sum() == 0:

@@ -88,6 +88,7 @@ class Progress:
             print(text, file=sys.stderr, flush=True)  # noqa: T201
 
     def __call__(self, moment: Moment) -> None:
+        """Show a moment, when the last one is old enough."""
         now = time.monotonic()
         if now - self._last < (BAR_S if self._live is not None else PLAIN_LINE_S):
             return

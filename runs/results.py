@@ -110,13 +110,14 @@ class RunResult:
 
     def __repr__(self) -> str:
         fleet = self.summary.get("fleet", {}) if (self.path / "summary.json").is_file() else {}
-        return f"RunResult({str(self.path)!r}, {self.status}, {fleet.get('cars', '?')} cars, {fleet.get('trips', '?')} trips)"
+        counts = ", ".join(f"{fleet.get(name, '?')} {name}" for name in ("cars", "trips"))
+        return f"RunResult({str(self.path)!r}, {self.status}, {counts})"
 
     def _repr_html_(self) -> str:
         from runs.estimates import Estimate
 
         rows = "".join(
-            f"<tr><th style='text-align:left'>{html.escape(label)}</th><td>{html.escape(str(Estimate(**value)))}</td></tr>"
+            f"<tr><th align='left'>{html.escape(label)}</th><td>{html.escape(str(Estimate(**value)))}</td></tr>"
             for label, value in self.summary.get("estimates", {}).items()
         )
         return f"<b>{html.escape(self.path.name)}</b> ({html.escape(self.status)})<table>{rows}</table>"

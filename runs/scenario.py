@@ -170,10 +170,10 @@ class Scenario(BaseModel):
         """
         lead = f"{place}: " if place else ""
         try:
-            plain = plain(raw, "")
-            if isinstance(plain.get("until"), int | float) and not isinstance(plain["until"], bool):
-                plain["until"] = f"{plain['until']}s"
-            return cls.model_validate_json(json.dumps(plain, allow_nan=False), strict=True)
+            values = plain(raw, "")
+            if isinstance(values.get("until"), int | float) and not isinstance(values["until"], bool):
+                values["until"] = f"{values['until']}s"
+            return cls.model_validate_json(json.dumps(values, allow_nan=False), strict=True)
         except ValidationError as error:
             first = _deepest(error)
             path = ".".join(str(part) for part in first["loc"])
@@ -302,7 +302,7 @@ def _spell(seconds: int) -> str:
 
 def _deepest(error: ValidationError) -> dict[str, Any]:
     """First fault; of the branches of "a value or a list", the one that got furthest, without the branch's label."""
-    faults = [{**fault, "loc": _keys_only(fault["loc"])} for fault in error.errors()]
+    faults: list[dict[str, Any]] = [{**fault, "loc": _keys_only(fault["loc"])} for fault in error.errors()]
     first = faults[0]["loc"][:2]
     return max((f for f in faults if f["loc"][:2] == first), key=lambda f: len(f["loc"]))
 

@@ -30,6 +30,7 @@ def built_in() -> list[str]:
 
 
 def find(name_or_path: str | Path) -> tuple[Path, str]:
+    """Path and text of a built-in scenario (by name) or a file; refuses all but regular UTF-8 files up to 1 MB."""
     text = str(name_or_path)
     if not text or "\0" in text:
         raise ScenarioError(f"scenario {text!r}: give a name ({', '.join(built_in())}) or a TOML file")
@@ -70,6 +71,7 @@ def beside(scenario: Path, name: Any) -> Any:
 
 
 def parse(text: str, place: str) -> dict[str, Any]:
+    """Tables of a TOML text; `place` begins the error line."""
     try:
         return tomllib.loads(text)
     except RecursionError:
@@ -81,6 +83,7 @@ def parse(text: str, place: str) -> dict[str, Any]:
 
 
 def value_of(text: str) -> Any:
+    """A value as TOML reads it; the text itself when TOML does not."""
     try:
         parsed = tomllib.loads(f"v = {text}")
     except (ValueError, RecursionError):
@@ -93,6 +96,7 @@ class NotPlainError(Exception):
 
 
 def plain(value: Any, path: str, depth: int = 0) -> Any:
+    """Values as JSON can hold them; refuses infinite numbers, NUL, and types that no scenario has."""
     if depth > 8:
         raise NotPlainError(f"{path}: nested too deeply")
     if hasattr(value, "item") and not isinstance(value, str) and getattr(value, "ndim", 0) == 0:
@@ -133,11 +137,13 @@ def plain(value: Any, path: str, depth: int = 0) -> Any:
 
 
 def line_of(key: str, value: Any, meaning: str | None) -> str:
+    """One line of a scenario file, its meaning as comment."""
     note = f"  # {one_line(meaning)}" if meaning else ""
     return f"# {key} = (none){note}" if value is None else f"{key} = {toml(value)}{note}"
 
 
 def toml(value: Any) -> str:
+    """A value in TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):

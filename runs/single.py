@@ -43,7 +43,7 @@ class RunStopped(KeyboardInterrupt):
         self.result = result
 
 
-class RunFailed(RuntimeError):
+class RunFailed(RuntimeError):  # noqa: N818 - reads as what happened, like RunStopped
     """Our bug: the run ended in an exception; `path` is the results folder with the log."""
 
     def __init__(self, error: BaseException, path: Path) -> None:

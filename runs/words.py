@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from runs.estimates import Estimate, figure
 from runs.progress import clock, duration
 
 if TYPE_CHECKING:
@@ -23,47 +24,17 @@ _ANSWERS = {
 
 def run_lines(result: RunResult) -> Iterator[str]:
     """Summary of a run, the three answers first, ledgers and stuck cars last."""
-    from runs.estimates import Estimate
-
     s, m = result.summary, result.manifest
-    fleet, grid, queue, ota, fuel, cloud = (s[k] for k in ("fleet", "grid", "queue", "ota", "fuel", "cloud"))
-    yield f"{m['scenario']}: {fleet['cars']:,} cars, {clock(m['simulated_s'])} from {m['start'].replace('T', ' ')}, seed {m['seed']}"
+    fleet = s["fleet"]
+    began = m["start"].replace("T", " ")
+    yield f"{m['scenario']}: {fleet['cars']:,} cars, {clock(m['simulated_s'])} from {began}, seed {m['seed']}"
     yield ""
     answers = s.get("estimates", {})
     yield from table((_ANSWERS.get(name, name), str(Estimate(**value))) for name, value in answers.items())
     if answers:
         yield "  intervals: sampling of cars only (bootstrap)"
     yield ""
-    yield from table(
-        (
-            (
-                "trips",
-                f"{fleet['trips']:,}, arrived {fleet['arrived']:,}; {fleet['driving_km']:,.0f} km driven",
-            ),
-            (
-                "grid peak at",
-                f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"
-                if grid["peak_kw"] > 0
-                else "no charging",
-            ),
-            (
-                "charging",
-                f"{queue['sessions']:,} sessions, {queue['waited']:,} waited (mean {queue['mean_wait_s'] / 60:.1f} min),"
-                f" {queue['balked']:,} drove on at sight of the queue",
-            ),
-            (
-                "assisted",
-                f"{s['autonomy']['engaged_km']:,.0f} km; {s['autonomy']['equipped_share']:.0%} of cars equipped",
-            ),
-            (
-                "cloud",
-                f"{cloud['delivered_bytes'] / 1e6:,.1f} MB delivered, {cloud['buffered_bytes'] / 1e6:,.1f} waiting,"
-                f" {cloud['dropped_bytes'] / 1e6:,.1f} dropped; peak {cloud['peak_bytes_per_s'] / 1e3:,.1f} kB/s",
-            ),
-            ("updates", f"{ota['installed']:,} installed, {ota['failed']:,} failed; {ota['bytes'] / 1e9:,.2f} GB"),
-            ("fuel", f"{fuel['litres']:,.0f} litres, {fuel['co2_kg']:,.0f} kg CO2"),
-        )
-    )
+    yield from table(_counts(s))
     yield ""
     yield timing_line(m)
     yield ledger_line(m["ledger"])
@@ -71,6 +42,23 @@ def run_lines(result: RunResult) -> Iterator[str]:
     yield f"stuck {fleet['stuck']:,}, {waiting}, of {fleet['trips']:,} trips"
     if result.status != "done":
         yield f"{result.status}: {m.get('why') or m.get('error', '')}"
+
+
+def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    fleet, grid, queue, cloud = (summary[k] for k in ("fleet", "grid", "queue", "cloud"))
+    yield "trips", f"{fleet['trips']:,}, arrived {fleet['arrived']:,}; {fleet['driving_km']:,.0f} km driven"
+    peak = f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"
+    yield "grid peak at", peak if grid["peak_kw"] > 0 else "no charging"
+    waited = f"{queue['waited']:,} waited (mean {queue['mean_wait_s'] / 60:.1f} min)"
+    yield "charging", f"{queue['sessions']:,} sessions, {waited}, {queue['balked']:,} drove on at sight of the queue"
+    autonomy = summary["autonomy"]
+    yield "assisted", f"{autonomy['engaged_km']:,.0f} km; {autonomy['equipped_share']:.0%} of cars equipped"
+    of = {name: figure(cloud[f"{name}_bytes"] / 1e6) for name in ("delivered", "buffered", "dropped")}
+    sent = f"{of['delivered']} MB delivered, {of['buffered']} waiting, {of['dropped']} dropped"
+    yield "cloud", f"{sent}; peak {figure(cloud['peak_bytes_per_s'] / 1e3)} kB/s"
+    ota, fuel = summary["ota"], summary["fuel"]
+    yield "updates", f"{ota['installed']:,} installed, {ota['failed']:,} failed; {figure(ota['bytes'] / 1e9)} GB"
+    yield "fuel", f"{fuel['litres']:,.0f} litres, {fuel['co2_kg']:,.0f} kg CO2"
 
 
 def ledger_line(ledger: Mapping[str, int]) -> str:
@@ -97,7 +85,8 @@ def timing_line(manifest: Mapping[str, Any]) -> str:
 def map_lines(city: CityMap) -> Iterator[str]:
     """The quality table of a map."""
     meta = city.meta
-    yield f"{meta.get('name', '')} ({meta.get('country', '?')}, {'left' if meta.get('left_hand') else 'right'}-hand traffic)"
+    side = "left" if meta.get("left_hand") else "right"
+    yield f"{meta.get('name', '')} ({meta.get('country', '?')}, {side}-hand traffic)"
     for name, value in meta.get("quality", {}).items():
         label = name.replace("_", " ")
         if isinstance(value, Mapping):

@@ -49,9 +49,15 @@ class FakeWorld:
     def sites(self) -> dict[str, Any]:
         n = len(self._electric())
         return {
-            "site_id": np.arange(n), "kind": ["home"] * n, "name": [""] * n, "x": np.arange(n) * 10.0, "y": np.zeros(n),
-            "feeder_id": np.zeros(n, int), "sockets": np.ones(n, int), "kw": np.full(n, 6.0),
-        }  # fmt: skip
+            "site_id": np.arange(n),
+            "kind": ["home"] * n,
+            "name": [""] * n,
+            "x": np.arange(n) * 10.0,
+            "y": np.zeros(n),
+            "feeder_id": np.zeros(n, int),
+            "sockets": np.ones(n, int),
+            "kw": np.full(n, 6.0),
+        }
 
     def _electric(self) -> np.ndarray:
         return np.arange(0, self.cars, 3)
@@ -63,35 +69,68 @@ class FakeWorld:
 
     def tables(self) -> list[Table]:
         car = np.arange(self.cars)
-        cars = Table("cars", {
-            "car_id": Column("i4", "", "row of the car"), "connected": Column("bool", "", "sends"), "model": Column("str", "", "model"),
-            "km": Column("f8", "km", "driven"), "engaged_km": Column("f8", "km", "assisted"),
-            "generated_bytes": Column("i8", "B", "produced"), "soc_end": Column("f8", "", "charge; null without battery"),
-        })  # fmt: skip
+        cars = Table(
+            "cars",
+            {
+                "car_id": Column("i4", "", "row of the car"),
+                "connected": Column("bool", "", "sends"),
+                "model": Column("str", "", "model"),
+                "km": Column("f8", "km", "driven"),
+                "engaged_km": Column("f8", "km", "assisted"),
+                "generated_bytes": Column("i8", "B", "produced"),
+                "soc_end": Column("f8", "", "charge; null without battery"),
+            },
+        )
         cars.append(
-            car_id=car, connected=car % 2 == 0, model=[f"Leaf {i % 3} é" for i in car], km=car + 1.0, engaged_km=(car + 1) / 4,
-            generated_bytes=np.where(car % 2 == 0, 1000 * (car + 1), 0), soc_end=np.where(car % 3 == 0, 0.5, np.nan),
-        )  # fmt: skip
-        sessions = Table("sessions", {
-            "session_id": Column("i8", "", "serial"), "car_id": Column("i4", "", "car"), "site_id": Column("i4", "", "site"),
-            "plugged_s": Column("f8", "s", "plugged"), "done_s": Column("f8", "s", "last current"),
-            "unplugged_s": Column("f8", "s", "free again"), "meter_kwh": Column("f8", "kWh", "at the meter"),
-        })  # fmt: skip
+            car_id=car,
+            connected=car % 2 == 0,
+            model=[f"Leaf {i % 3} é" for i in car],
+            km=car + 1.0,
+            engaged_km=(car + 1) / 4,
+            generated_bytes=np.where(car % 2 == 0, 1000 * (car + 1), 0),
+            soc_end=np.where(car % 3 == 0, 0.5, np.nan),
+        )
+        sessions = Table(
+            "sessions",
+            {
+                "session_id": Column("i8", "", "serial"),
+                "car_id": Column("i4", "", "car"),
+                "site_id": Column("i4", "", "site"),
+                "plugged_s": Column("f8", "s", "plugged"),
+                "done_s": Column("f8", "s", "last current"),
+                "unplugged_s": Column("f8", "s", "free again"),
+                "meter_kwh": Column("f8", "kWh", "at the meter"),
+            },
+        )
         site = self._charged()
         begin = self._electric()[site] % 20 * HOUR
         sessions.append(
-            session_id=np.arange(len(site)), car_id=self._electric()[site], site_id=site, plugged_s=begin, done_s=begin + HOUR,
-            unplugged_s=np.full(len(site), np.nan), meter_kwh=np.full(len(site), self.power_kw),
-        )  # fmt: skip
-        load = Table("grid_load", {
-            "time_s": Column("f8", "s", "start of interval"), "site_id": Column("i4", "", "site"),
-            "feeder_id": Column("i4", "", "feeder"), "kind": Column("str", "", "kind"), "power_kw": Column("f8", "kW", "mean power"),
-        })  # fmt: skip
+            session_id=np.arange(len(site)),
+            car_id=self._electric()[site],
+            site_id=site,
+            plugged_s=begin,
+            done_s=begin + HOUR,
+            unplugged_s=np.full(len(site), np.nan),
+            meter_kwh=np.full(len(site), self.power_kw),
+        )
+        load = Table(
+            "grid_load",
+            {
+                "time_s": Column("f8", "s", "start of interval"),
+                "site_id": Column("i4", "", "site"),
+                "feeder_id": Column("i4", "", "feeder"),
+                "kind": Column("str", "", "kind"),
+                "power_kw": Column("f8", "kW", "mean power"),
+            },
+        )
         for quarter in range(4):
             load.append(
-                time_s=begin + quarter * 900, site_id=site, feeder_id=np.zeros(len(site)), kind=["home"] * len(site),
+                time_s=begin + quarter * 900,
+                site_id=site,
+                feeder_id=np.zeros(len(site)),
+                kind=["home"] * len(site),
                 power_kw=np.full(len(site), self.power_kw),
-            )  # fmt: skip
+            )
         trips = Table("trips", {"trip_id": Column("i8", "", "serial")})
         return [cars, trips, sessions, load]
 
@@ -104,20 +143,32 @@ class FakeWorld:
         connected, days = len(range(0, self.cars, 2)), self.now_ms / 86_400_000
         load = self.load_by_hour_kw()
         return {
-            "fleet": {"cars": self.cars, "trips": 100, "arrived": 100 - self.stuck, "stuck": self.stuck, "driving_km": float(km)},
+            "fleet": {
+                "cars": self.cars,
+                "trips": 100,
+                "arrived": 100 - self.stuck,
+                "stuck": self.stuck,
+                "driving_km": float(km),
+            },
             "grid": {
-                "energy_kwh": float(self.power_kw * len(self._charged())), "peak_kw": float(load.max()),
-                "peak_time_s": float(load.argmax() * HOUR), "coincidence": 0.5,
+                "energy_kwh": float(self.power_kw * len(self._charged())),
+                "peak_kw": float(load.max()),
+                "peak_time_s": float(load.argmax() * HOUR),
+                "coincidence": 0.5,
             },
             "autonomy": {"share": 0.25, "engaged_km": km / 4, "equipped_share": 0.4, "by_road_class": {}},
             "cloud": {
-                "generated_bytes": sent, "delivered_bytes": sent, "buffered_bytes": 0, "dropped_bytes": 0, "peak_bytes_per_s": 1.0,
+                "generated_bytes": sent,
+                "delivered_bytes": sent,
+                "buffered_bytes": 0,
+                "dropped_bytes": 0,
+                "peak_bytes_per_s": 1.0,
                 "mb_per_connected_car_day": sent / 1e6 / connected / days if days else 0.0,
             },
             "ota": {"campaigns": 1, "installed": 2, "failed": 0, "bytes": 300},
             "fuel": {"litres": 1.0, "co2_kg": 2.3},
             "queue": {"sessions": 5, "waited": 1, "mean_wait_s": 60.0, "balked": 0},
-        }  # fmt: skip
+        }
 
 
 class FakeTwin:

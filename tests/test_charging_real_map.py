@@ -32,7 +32,7 @@ def test_a_town_charges_at_its_own_stations(tmp_path):
     assert len(charging.feeders.x) == -(-len(city.places("home")) // 40)
     electric = np.flatnonzero(fleet.kind == Kind.ELECTRIC)
     home = fleet.home_site[electric] >= 0
-    assert home.mean() == pytest.approx(0.65, abs=4 * np.sqrt(0.65 * 0.35 / len(electric)))
+    assert home.mean() == pytest.approx(0.89, abs=4 * np.sqrt(0.89 * 0.11 / len(electric)))
     shown, crow_m, kw, _ = charging.candidates(fleet.home_node[electric], electric)
     assert np.isin(shown, public).all()
     assert (np.diff(crow_m, axis=1) >= 0).all()

@@ -49,7 +49,7 @@ def test_access_at_home_follows_the_market(market, connector):
     fleet.kind[n // 2 :] = Kind.EPOWER
     charging = make(fleet, city=CITY, market=market, work_access=0.0)
     share = home_access(market)
-    assert {"japan": 0.5, "europe": 0.65, "us": 0.75}[market] == pytest.approx(share, abs=0.01)
+    assert {"japan": 0.90, "europe": 0.89, "us": 0.84}[market] == pytest.approx(share, abs=0.01)
     has = fleet.home_site >= 0
     assert not has[n // 2 :].any()
     assert abs(has.sum() - n / 2 * share) < 4 * np.sqrt(n / 2 * share * (1 - share))

@@ -322,9 +322,24 @@ def test_a_real_run_end_to_end(tmp_path: Path) -> None:
     digests = []
     for attempt in range(2):
         done = subprocess.run(
-            [sys.executable, "-m", "runs.cli", "run", "demo", "--cars", "80", "--until", "9h", "--out", str(tmp_path / str(attempt))],
-            cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "runs.cli",
+                "run",
+                "demo",
+                "--cars",
+                "80",
+                "--until",
+                "9h",
+                "--out",
+                str(tmp_path / str(attempt)),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode in {0, 3}, done.stdout + done.stderr  # of so few trips one that is stuck is over 1 %
         folder = Path(done.stdout.splitlines()[-1])
         assert folder == tmp_path / str(attempt)
@@ -334,5 +349,16 @@ def test_a_real_run_end_to_end(tmp_path: Path) -> None:
         assert len(manifest["ledger"]) > 10
         digests.append({name: about["digest"] for name, about in manifest["files"].items() if "digest" in about})
     assert digests[0] == digests[1]
-    assert {"cars.parquet", "trips.parquet", "sessions.parquet", "grid_load.parquet", "autonomy.parquet", "cloud.parquet",
-            "ota.parquet", "links.parquet", "map.parquet", "sites.parquet", "cells.parquet"} == set(digests[0])  # fmt: skip
+    assert {
+        "cars.parquet",
+        "trips.parquet",
+        "sessions.parquet",
+        "grid_load.parquet",
+        "autonomy.parquet",
+        "cloud.parquet",
+        "ota.parquet",
+        "links.parquet",
+        "map.parquet",
+        "sites.parquet",
+        "cells.parquet",
+    } == set(digests[0])

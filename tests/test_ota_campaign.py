@@ -87,8 +87,12 @@ def test_targets_are_connected_cars_that_can_be_updated() -> None:
     city = toy_city(5, homes=20)
     fleet = connected_fleet(city, 6)
     fleet.connected[0], fleet.ota[1], fleet.network_generation[2] = 0, 0, 0
-    campaign = Campaign(city, fleet, OtaSettings(), simpy.Environment(), cells=Cells.of(city), seed=1, horizon_ms=DAY)
-    assert campaign.car.tolist() == [3, 4, 5]
+    firmware, maps = (
+        Campaign(city, fleet, OtaSettings(kind=kind), simpy.Environment(), cells=Cells.of(city), seed=1, horizon_ms=DAY)
+        for kind in ("firmware", "navigation")
+    )
+    assert firmware.car.tolist() == [3, 4, 5]
+    assert maps.car.tolist() == [1, 3, 4, 5]
     off = Campaign(
         city, fleet, OtaSettings(enabled=False), simpy.Environment(), cells=Cells.of(city), seed=1, horizon_ms=DAY
     )

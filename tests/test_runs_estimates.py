@@ -31,13 +31,28 @@ def tables(rng: np.random.Generator, cars: int, sites: int) -> tuple[pa.Table, p
     np.add.at(by_car, car, power)
     at_site, at = np.nonzero(load)
     return (
-        pa.table({"car_id": np.arange(cars), "km": rng.gamma(2, 10, cars), "engaged_km": np.zeros(cars),
-                  "connected": rng.random(cars) < 0.5, "generated_bytes": rng.integers(0, 10**7, cars)}),
-        pa.table({"car_id": car, "site_id": site, "plugged_s": begin, "done_s": pa.array(end, mask=rng.random(n) < 0.1),
-                  "unplugged_s": end, "meter_kwh": kw * (end - begin) / 3600}),
+        pa.table(
+            {
+                "car_id": np.arange(cars),
+                "km": rng.gamma(2, 10, cars),
+                "engaged_km": np.zeros(cars),
+                "connected": rng.random(cars) < 0.5,
+                "generated_bytes": rng.integers(0, 10**7, cars),
+            }
+        ),
+        pa.table(
+            {
+                "car_id": car,
+                "site_id": site,
+                "plugged_s": begin,
+                "done_s": pa.array(end, mask=rng.random(n) < 0.1),
+                "unplugged_s": end,
+                "meter_kwh": kw * (end - begin) / 3600,
+            }
+        ),
         pa.table({"time_s": at * 900.0, "site_id": at_site, "power_kw": load[at_site, at]}),
         by_car,
-    )  # fmt: skip
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -81,7 +96,7 @@ def test_resamples_are_multinomial_and_depend_on_seed_and_size_only() -> None:
 
 
 def population(rng: np.random.Generator, n: int) -> Sample:
-    """Cars of a synthetic world: half charge in the evening or at any hour; a third are assisted on a share of their km."""
+    """Cars of a synthetic world: half charge, a third are assisted on a share of their km."""
     charges = rng.random(n) < 0.5
     begin = np.where(rng.random(n) < 0.7, rng.normal(19.5, 1.5, n), rng.random(n) * 24) % 24
     kwh, kw = rng.gamma(2, 4, n) * charges, rng.choice([3.0, 6.0], n)
@@ -90,9 +105,16 @@ def population(rng: np.random.Generator, n: int) -> Sample:
     km = rng.lognormal(3, 0.9, n)
     connected = rng.random(n) < 0.6
     return Sample(
-        seed=1, days=1.0, km=km, engaged_km=km * rng.beta(1, 3, n) * (rng.random(n) < 0.3), connected=connected.astype(float),
-        generated_bytes=connected * rng.gamma(2, 2e6, n), meter_kwh=kwh, load_kw=load, fixed_kw=np.zeros(96),
-    )  # fmt: skip
+        seed=1,
+        days=1.0,
+        km=km,
+        engaged_km=km * rng.beta(1, 3, n) * (rng.random(n) < 0.3),
+        connected=connected.astype(float),
+        generated_bytes=connected * rng.gamma(2, 2e6, n),
+        meter_kwh=kwh,
+        load_kw=load,
+        fixed_kw=np.zeros(96),
+    )
 
 
 def part(world: Sample, rows: np.ndarray, seed: int) -> Sample:
@@ -135,9 +157,14 @@ def test_groups_of_cars_give_the_interval_of_cars() -> None:
     n, groups = 30_000, 2048
     kwh = rng.gamma(2, 4, n)
     world = population(rng, 10)._replace(
-        km=np.ones(n), engaged_km=np.zeros(n), connected=np.ones(n), generated_bytes=np.ones(n), meter_kwh=kwh,
-        load_kw=np.zeros((groups, 1)), fixed_kw=np.zeros(1),
-    )  # fmt: skip
+        km=np.ones(n),
+        engaged_km=np.zeros(n),
+        connected=np.ones(n),
+        generated_bytes=np.ones(n),
+        meter_kwh=kwh,
+        load_kw=np.zeros((groups, 1)),
+        fixed_kw=np.zeros(1),
+    )
     e = estimate_run(world)["grid_energy_kwh"]
     assert (e.high - e.low) / (2 * 1.96 * kwh.std() * math.sqrt(n)) == pytest.approx(1, abs=0.1)
 

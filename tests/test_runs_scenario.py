@@ -55,9 +55,15 @@ def test_resolved_toml_reads_back_equal(
     tmp_path_factory, cars, seed, bev, propilot, ambient, outage, until, campaign
 ) -> None:  # type: ignore[no-untyped-def]
     one = BASE.but(
-        seed=seed, fleet__cars=cars, fleet__bev=bev, fleet__propilot=propilot, climate__ambient_c=ambient,
-        cloud__outage=outage, until=until, ota__name=campaign,
-    )  # fmt: skip
+        seed=seed,
+        fleet__cars=cars,
+        fleet__bev=bev,
+        fleet__propilot=propilot,
+        climate__ambient_c=ambient,
+        cloud__outage=outage,
+        until=until,
+        ota__name=campaign,
+    )
     path = tmp_path_factory.mktemp("s") / "mine.toml"
     path.write_text(one.to_toml(), "utf-8")
     again = Scenario.load(path)
@@ -208,8 +214,15 @@ def test_not_a_file(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    for name, says in [(tmp_path, "is a folder"), (fifo, "not a regular file"), (loop, "loop"), (tmp_path / "no.toml", "no such file"),
-                       ("kyotto", "did you mean kyoto?"), ("", "give a name"), ("a\0b", "give a name")]:  # fmt: skip
+    for name, says in [
+        (tmp_path, "is a folder"),
+        (fifo, "not a regular file"),
+        (loop, "loop"),
+        (tmp_path / "no.toml", "no such file"),
+        ("kyotto", "did you mean kyoto?"),
+        ("", "give a name"),
+        ("a\0b", "give a name"),
+    ]:
         with pytest.raises(ScenarioError) as caught:
             Scenario.load(name)
         assert says in str(caught.value)

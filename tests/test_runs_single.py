@@ -41,8 +41,16 @@ def test_a_run_writes_what_the_contract_says(place: Path) -> None:
     result = run(BASE)
     assert result.path == place / "results" / BASE.folder_name
     assert entries(place / "results") == [BASE.folder_name]
-    assert {"manifest.json", "scenario.toml", "summary.json", "log.jsonl", "cars.parquet", "map.parquet", "sites.parquet",
-            "cells.parquet"} <= set(entries(result.path))  # fmt: skip
+    assert {
+        "manifest.json",
+        "scenario.toml",
+        "summary.json",
+        "log.jsonl",
+        "cars.parquet",
+        "map.parquet",
+        "sites.parquet",
+        "cells.parquet",
+    } <= set(entries(result.path))
     m = result.manifest
     assert (m["status"], m["why"], m["seed"], m["until_s"], m["simulated_s"]) == ("done", "", 1, 86_400, 86_400)
     assert m["ledger"] == {"cars": 0, "joules": 0, "summary": 0}

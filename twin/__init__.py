@@ -15,8 +15,8 @@ def _kernel_cache() -> str:
     digest = _hashlib.sha256()
     for source in sorted([here / "chance.py", *here.rglob("*kernels.py")]):
         digest.update(source.read_bytes())
-    home = _os.environ.get("TWIN_CACHE") or _os.path.expanduser("~/.cache/fleet-twin")
-    for base in (home, _os.path.join(_tempfile.gettempdir(), f"fleet-twin-{_os.getuid()}")):
+    home = _os.environ.get("TWIN_CACHE") or _Path("~/.cache/fleet-twin").expanduser()
+    for base in (home, _Path(_tempfile.gettempdir()) / f"fleet-twin-{_os.getuid()}"):
         folder = _Path(base) / f"kernels-{digest.hexdigest()[:12]}"
         try:
             folder.mkdir(parents=True, exist_ok=True)

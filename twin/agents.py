@@ -26,7 +26,7 @@ DIRECT, STAY = -1, -2
 
 @dataclass(frozen=True)
 class PlugInQuestion:
-    """An electric car has parked where it has a socket: does the driver plug in?
+    """Whether to plug in: an electric car has parked where it has a socket.
 
     All arrays have shape (n,). The answer is a bool array.
     """
@@ -41,10 +41,10 @@ class PlugInQuestion:
 
 @dataclass(frozen=True)
 class TripQuestion:
-    """A trip is due: go straight, go by a charging site, or stay?
+    """Whether to go straight, by a charging site, or to stay: a trip is due.
 
     Arrays of shape (n,), options of shape (n, k). `need_j` is the energy expected for the
-    trip, `after_j` what is needed after it until the next likely charge; site -1 is no option.
+    trip, `reach_j` for the way to each site; site -1 is no option.
     The answer is an option's number, `DIRECT` or `STAY`.
     """
 

@@ -101,7 +101,7 @@ def chance(seed: int, stream: Stream, row: ArrayLike, tick: ArrayLike = 0) -> ND
     Parameters
     ----------
     seed : int
-        The run's seed, 0 to 2**64 - 1.
+        The run's seed, 0 to 2**63 - 1.
     stream : Stream
         What the number is for.
     row, tick : int or array of int
@@ -118,5 +118,7 @@ def chance(seed: int, stream: Stream, row: ArrayLike, tick: ArrayLike = 0) -> ND
     """
     rows, ticks = np.broadcast_arrays(np.atleast_1d(np.asarray(row, np.int64)), np.asarray(tick, np.int64))
     out = np.empty(rows.shape)
-    _fill(seed, int(stream), np.array(rows).ravel(), np.array(ticks).ravel(), out.ravel())  # copies: views may be read-only
+    _fill(
+        seed, int(stream), np.array(rows).ravel(), np.array(ticks).ravel(), out.ravel()
+    )  # copies: views may be read-only
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,8 +129,8 @@ def cars_table(world: World) -> Table:
     return table
 
 
-def _named(names: object, rows: NDArray[np.generic]) -> NDArray[np.object_]:
-    return np.asarray(np.array(list(names), object)[rows])  # type: ignore[call-overload]
+def _named(names: Sequence[str], rows: NDArray[Any]) -> NDArray[np.object_]:
+    return np.asarray(np.array(list(names), object)[rows])
 
 
 def summary(world: World) -> dict[str, Any]:
@@ -151,9 +152,9 @@ def summary(world: World) -> dict[str, Any]:
             "driving_hours": float(fleet.drive_ms.sum() / 3.6e6),
         },
         "traffic": {
-            "other_trips": world.other_planned,
-            "other_arrived": world.other_arrived,
-            "other_unroutable": world.other_unroutable,
+            "other_trips": world.others.planned,
+            "other_arrived": world.others.arrived,
+            "other_unroutable": world.others.unroutable,
             "link_traversals": world.streets.moves,
             "gridlock_rings_turned": rings,
             "gridlock_vehicles_moved": ring_vehicles,

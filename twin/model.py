@@ -78,7 +78,7 @@ class Twin(mesa.Model[Any, Any]):
             "fleet": fleet, "demand": demand, "traffic": traffic, "climate": climate, "charging": charging,
             "grid": grid, "autonomy": autonomy, "cloud": cloud, "ota": ota,
         }  # fmt: skip
-        settings = TwinSettings(**{name: part for name, part in given.items() if part is not None})  # type: ignore[arg-type]
+        settings = TwinSettings(**{name: part for name, part in given.items() if part is not None})
         self.world = World(city, settings, seed=seed, start=start or datetime(2022, 10, 12), until_s=until_s)
         kinds = {**CARS, **(agents or {})}
         self._classes = [kinds[kind] for kind in Kind]
@@ -109,7 +109,9 @@ class Twin(mesa.Model[Any, Any]):
             chosen = kinds == kind
             batch = self._classes[int(kind)].decide(part(question, chosen))
             if len(batch) != chosen.sum():
-                raise ValueError(f"{self._classes[int(kind)].__name__}.decide gave {len(batch)} answers to {chosen.sum()} cars")
+                raise ValueError(
+                    f"{self._classes[int(kind)].__name__}.decide gave {len(batch)} answers to {chosen.sum()} cars"
+                )
             if answer is None:
                 answer = np.zeros(len(rows), batch.dtype)
             answer[chosen] = batch

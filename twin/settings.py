@@ -30,8 +30,12 @@ class FleetSettings(Settings):
     models: str = Field("", description="TOML file with further models, in the layout of facts/vehicles.toml")
     bev: Share = Field(0.35, description="share of battery electric cars")
     epower: Share = Field(0.40, description="share of e-POWER series hybrids; the rest burns fuel")
-    propilot: Share | None = Field(None, description="share with ProPILOT among models that offer it; by market and year when left out")
-    connected: Share | None = Field(None, description="share with active connectivity; by market and year when left out")
+    propilot: Share | None = Field(
+        None, description="share with ProPILOT among models that offer it; by market and year when left out"
+    )
+    connected: Share | None = Field(
+        None, description="share with active connectivity; by market and year when left out"
+    )
 
 
 class DemandSettings(Settings):
@@ -51,40 +55,56 @@ class TrafficSettings(Settings):
     tau_s: Positive = Field(1.13, description="time gap in saturated flow; wave speed is spacing/tau")
     signal_cycle_s: int = Field(90, ge=20, le=300, description="cycle of traffic signals")
     signal_lost_s: int = Field(5, ge=0, le=15, description="all-red and start loss per phase")
-    gridlock_s: int = Field(120, ge=1, description="a closed ring of blocked links rotates by one car after this time, counted")
+    gridlock_s: int = Field(
+        120, ge=1, description="a closed ring of blocked links rotates by one car after this time, counted"
+    )
     reroute_s: int = Field(900, ge=60, description="how often route choice sees new travel times")
 
 
 class ClimateSettings(Settings):
     """Weather that cars feel."""
 
-    ambient_c: Celsius | list[Celsius] = Field(15.0, description="outside temperature: one value, or one per hour of the day (24)")
+    ambient_c: Celsius | list[Celsius] = Field(
+        15.0, description="outside temperature: one value, or one per hour of the day (24)"
+    )
     precipitation_mm_h: NotNegative = Field(0.0, description="rain or snow, limits driver assistance")
 
 
 class ChargingSettings(Settings):
     """Where, when and how cars charge."""
 
-    policy: Literal["uncontrolled", "timer"] = Field("uncontrolled", description="when a plugged car starts: at once, or timer users at the tariff's night start")
-    home_access: Share | None = Field(None, description="share of electric cars with a socket at home; by market when left out")
-    work_access: Share | None = Field(None, description="share of electric commuters with a socket at work; by market when left out")
+    policy: Literal["uncontrolled", "timer"] = Field(
+        "uncontrolled", description="when a plugged car starts: at once, or timer users at the tariff's night start"
+    )
+    home_access: Share | None = Field(
+        None, description="share of electric cars with a socket at home; by market when left out"
+    )
+    work_access: Share | None = Field(
+        None, description="share of electric commuters with a socket at work; by market when left out"
+    )
     home_kw: Positive = Field(6.0, description="power of a home socket")
     work_kw: Positive = Field(6.0, description="power of a workplace socket")
     work_cars_per_socket: Positive = Field(4.0, description="cars with access per workplace socket")
     patience_min: Positive = Field(30.0, description="longest wait for a socket, then the car leaves")
     balk_min: Positive = Field(20.0, description="a car does not join when it expects to wait longer")
-    ac_stay_min: Positive = Field(228.0, description="stay expected at a slow socket until stays are seen (Boulder level 2: mean 3.8 h)")
+    ac_stay_min: Positive = Field(
+        228.0, description="stay expected at a slow socket until stays are seen (Boulder level 2: mean 3.8 h)"
+    )
     fast_limit_min: Positive = Field(30.0, description="longest fast-charge session")
     handshake_s: NotNegative = Field(30.0, description="from plug to first current")
     timer_start_h: Annotated[float, Field(ge=0, lt=24)] = Field(23.0, description="hour at which timer users start")
-    extra_fast_sites: int = Field(0, ge=0, le=10_000, description="fast-charge sites added by the scenario on main roads")
+    extra_fast_sites: int = Field(
+        0, ge=0, le=10_000, description="fast-charge sites added by the scenario on main roads"
+    )
 
 
 class GridSettings(Settings):
     """What the chargers hang on."""
 
     interval_min: int = Field(15, ge=1, le=60, description="averaging interval of the load series")
-    homes_per_feeder: int | None = Field(None, ge=1, description="homes per low-voltage feeder; by market when left out")
+    homes_per_feeder: int | None = Field(
+        None, ge=1, description="homes per low-voltage feeder; by market when left out"
+    )
 
 
 class AutonomySettings(Settings):
@@ -97,10 +117,14 @@ class AutonomySettings(Settings):
 class CloudSettings(Settings):
     """What connected cars send and how it gets there."""
 
-    service_class: Literal["basic", "bev", "rich"] = Field("rich", description="periodic telemetry while driving, see facts/connectivity.toml")
+    service_class: Literal["basic", "bev", "rich"] = Field(
+        "rich", description="periodic telemetry while driving, see facts/connectivity.toml"
+    )
     cell_uplink_mbit_s: Positive = Field(16.0, description="mean uplink of one radio cell")
     cell_share: Share = Field(0.2, description="share of a cell that cars may use")
-    outage: list[tuple[NotNegative, NotNegative]] = Field(default_factory=list, description="cloud down from hour to hour of the run")
+    outage: list[tuple[NotNegative, NotNegative]] = Field(
+        default_factory=list, description="cloud down from hour to hour of the run"
+    )
     workers: int = Field(4, ge=1, description="ingest workers")
     worker_messages_per_s: Positive = Field(1000.0, description="messages one worker takes per second")
 
@@ -110,10 +134,15 @@ class OtaSettings(Settings):
 
     enabled: bool = Field(True, description="whether a campaign runs")
     name: str = Field("autumn-maps", min_length=1, description="name of the campaign")
-    kind: Literal["navigation", "firmware"] = Field("navigation", description="navigation: every connected car; firmware: models that can update control units over the air")
+    kind: Literal["navigation", "firmware"] = Field(
+        "navigation",
+        description="navigation: every connected car; firmware: models that can update control units over the air",
+    )
     start_h: NotNegative = Field(1.0, description="hour of the run at which the campaign opens")
     package_mb: Positive = Field(150.0, description="size of the package, MB (10^6 bytes)")
-    groups: list[Share] = Field(default_factory=lambda: [0.05, 0.25, 1.0], description="cumulative share of targets per rollout group")
+    groups: list[Share] = Field(
+        default_factory=lambda: [0.05, 0.25, 1.0], description="cumulative share of targets per rollout group"
+    )
     group_gap_h: NotNegative = Field(3.0, description="hours between two groups")
     error_threshold: Share = Field(0.2, description="share of failed installs in a group that pauses the campaign")
     install_min: Positive = Field(20.0, description="minutes a parked car needs to install")

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maps.network import CityMap
-from twin.agents import CARS, STAY, PlugInQuestion, Question, TripQuestion
+from twin.agents import CARS, STAY, Question
 from twin.autonomy.propilot import Autonomy
-from twin.chance import Stream, chance
 from twin.charging.charging import Charging
 from twin.charging.site import SITE_KINDS
+from twin.choices import plug_in_question, trip_question
 from twin.cloud.cloud import Cloud
 from twin.demand.days import Demand
 from twin.demand.other_traffic import OtherTraffic
@@ -35,14 +35,13 @@ from twin.ota.campaign import Campaign
 from twin.sessions import Sessions
 from twin.settings import TwinSettings
 from twin.traffic.engine import Positions, Streets
-from twin.traffic.routing import Router, Routes
+from twin.traffic.other_drivers import OtherDrivers
+from twin.traffic.routing import Router
 from twin.traffic.traversals import Traversals
 from twin.trips import NEVER, Status, Trips
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
-PLANNING_MARGIN = 1.15
-"""Drivers plan with this much more energy than the mean prediction says."""
 SHORTEST_STAY_MS = 10 * 60_000
 """Nobody plugs in for less."""
 HOME_EFFICIENCY = 0.89
@@ -80,13 +79,13 @@ class World:
         network, market = city.network, settings.fleet.market
 
         self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None, market=market)
-        self.fleet = populate(
-            city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed
-        )
+        self.fleet = populate(city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed)
         self.sessions = Sessions()
         self.streets = Streets(network, settings.traffic, len(self.fleet))
         self.router = Router(network, self.streets.physics.free_ms)
-        self.drive = Drive(self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000)
+        self.drive = Drive(
+            self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000
+        )
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
@@ -95,18 +94,17 @@ class World:
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
         )  # fmt: skip
-        self.cloud = Cloud(
-            city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms
-        )
+        self.cloud = Cloud(city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms)
         self.campaign = Campaign(
             city, self.fleet, settings.ota, self.sessions.env,
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
         )  # fmt: skip
         self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
-        self.others = OtherTraffic(
+        other_demand = OtherTraffic(
             city, settings.demand,
             market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
         )  # fmt: skip
+        self.others = OtherDrivers(other_demand, self.router, self.streets)
         self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
         self.links = LinkMeter(network)
@@ -120,8 +118,6 @@ class World:
         self.charging_kw = 0.0
         self._cost_ms = self.streets.physics.free_ms.copy()
         self._cost_sums = self.streets.link_sums.copy()
-        self._other_routes: dict[int, NDArray[np.int32]] = {}
-        self.other_planned = self.other_arrived = self.other_unroutable = 0
         self._at_socket = np.empty(0, np.int64)
         self.battery_start_j = self.fleet.battery_j.copy()
 
@@ -169,7 +165,7 @@ class World:
             sums = self.streets.link_sums
             self._cost_ms = self.streets.current_ms(sums - self._cost_sums, self.now_ms)
             self._cost_sums = sums.copy()
-            self._other_routes.clear()
+            self.others.forget_routes()
         cars = self.trips.due(self._until)
         cars = cars[~self.campaign.installing[cars]]
         # a charging stop may have been at the goal itself
@@ -194,8 +190,15 @@ class World:
             return
         rows = cars[electric]
         routes = self._routes.only(np.isin(np.arange(len(cars)), electric))
-        need = self._need_j(rows, routes)
-        question = self._trip_question(rows, self._goal[electric], need)
+        question = trip_question(
+            self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
+            metres=routes.totals(self.city.network.link_length),
+            seconds=routes.totals(self._cost_ms) / 1000,
+            avoid=self._tried_site[rows],
+            tired=self.trips.stops[rows] >= MAX_STOPS,
+            now_ms=self.now_ms,
+            seed=self.seed,
+        )  # fmt: skip
         answer = self._ask(rows, question)
         if len(answer) != len(rows) or np.any((answer < STAY) | (answer >= question.site.shape[1])):
             raise ValueError("a car's answer to a trip question is none of its options")
@@ -244,7 +247,7 @@ class World:
 
     def _move(self) -> None:
         """Other traffic joins, everything moves, the fleet's arrivals are noted."""
-        self._add_others()
+        self.others.depart(self.now_ms, self._until, self._cost_ms)
         self._arrivals = self.streets.advance(self._until, self._traversals)
         rows = np.flatnonzero(self.fleet.state == State.WAITING)
         entered = rows[self.streets.entered(rows)]
@@ -263,7 +266,7 @@ class World:
         arrived = self._arrivals.vehicle < len(self.fleet)
         cars = self._arrivals.vehicle[arrived].astype(np.int64)
         at = self._arrivals.at_ms[arrived]
-        self.other_arrived += int((~arrived).sum())
+        self.others.arrived += int((~arrived).sum())
         for car in empty:
             self._towed[car] = True
             if car not in cars:
@@ -297,54 +300,6 @@ class World:
             self.links.hour((self._until - 1) // HOUR_MS, self.streets.link_sums, self.streets.link_vehicles)
 
     # ------------------------------------------------------------------ trips and stops
-
-    def _need_j(self, rows: NDArray[np.int64], routes: Routes) -> NDArray[np.int64]:
-        metres = routes.totals(self.city.network.link_length)
-        seconds = routes.totals(self._cost_ms) / 1000
-        return np.rint(self.drive.predict_j(rows, metres, seconds, at_ms=self.now_ms) * PLANNING_MARGIN).astype(np.int64)
-
-    def _trip_question(
-        self, rows: NDArray[np.int64], goal: NDArray[np.int32], need_j: NDArray[np.int64]
-    ) -> TripQuestion:
-        fleet, network = self.fleet, self.city.network
-        plug = ((goal == fleet.home_node[rows]) & (fleet.home_site[rows] >= 0)) | (
-            (goal == fleet.work_node[rows]) & (fleet.work_site[rows] >= 0)
-        )
-        # sites are looked up only for cars that might want one
-        short = fleet.battery_j[rows] - need_j < 0.5 * fleet.capacity_j[rows]
-        k = 4
-        site = np.full((len(rows), k), -1, np.int32)
-        crow, kw, wait = np.zeros((len(rows), k)), np.zeros((len(rows), k)), np.zeros((len(rows), k))
-        if short.any():
-            some = np.flatnonzero(short)
-            site[some], crow[some], kw[some], wait[some] = self.charging.candidates(
-                fleet.node[rows[some]], rows[some], k=k
-            )
-        tired = (self.trips.stops[rows] >= MAX_STOPS)[:, None]
-        site[(site == self._tried_site[rows][:, None]) | tired] = -1
-        there = self.charging.sites.site_node[np.maximum(site, 0)]
-        beyond = np.hypot(
-            network.node_x[there] - network.node_x[goal][:, None], network.node_y[there] - network.node_y[goal][:, None]
-        )
-        straight = np.hypot(
-            network.node_x[fleet.node[rows]] - network.node_x[goal],
-            network.node_y[fleet.node[rows]] - network.node_y[goal],
-        )[:, None]
-        metres = np.where(site >= 0, 1.4 * crow, 0.0)
-        reach = self.drive.predict_j(np.repeat(rows, k), metres.ravel(), metres.ravel() / 8.0).reshape(metres.shape)
-        return TripQuestion(
-            rows=rows,
-            battery_j=fleet.battery_j[rows],
-            capacity_j=fleet.capacity_j[rows],
-            need_j=need_j,
-            charges_at_goal=plug,
-            site=site,
-            reach_j=np.rint(reach * PLANNING_MARGIN).astype(np.int64),
-            kw=kw,
-            wait_s=wait,
-            detour_m=np.maximum(0.0, metres + 1.4 * (beyond - straight)),
-            u=chance(self.seed, Stream.SITE_CHOICE, rows, self.now_ms),
-        )
 
     def _give_up(self, cars: NDArray[np.int64], reason: Reason) -> None:
         """End trips that cannot begin; a car that is already on its way is stuck for good."""
@@ -419,22 +374,10 @@ class World:
         rows, at, home, leave = cars[some], at_ms[some], at_home[some], leave[some]
         if not len(rows):
             return
-        answer = self._ask(rows, self._plug_in_question(rows, leave - at, home, at))
+        answer = self._ask(rows, plug_in_question(self.fleet, rows, leave - at, home, at, seed=self.seed))
         yes = answer.astype(bool)
         sites = np.where(home, fleet.home_site[rows], fleet.work_site[rows])
         self.charging.arrive(rows[yes], sites[yes], at[yes], leave[yes], fleet.capacity_j[rows[yes]])
-
-    def _plug_in_question(
-        self, rows: NDArray[np.int64], stay_ms: NDArray[np.int64], home: NDArray[np.bool_], at: NDArray[np.int64]
-    ) -> PlugInQuestion:
-        return PlugInQuestion(
-            rows=rows,
-            soc=self.fleet.soc[rows],
-            capacity_kwh=self.fleet.capacity_j[rows] / 3.6e6,
-            stay_h=stay_ms / HOUR_MS,
-            at_home=home,
-            u=chance(self.seed, Stream.PLUG_IN, rows, at),
-        )
 
     def live_week(self, ask: Ask) -> None:
         """Let the week before leave its mark on the batteries. Call once, before the first tick."""
@@ -444,7 +387,7 @@ class World:
 
         def plug_in(rows: NDArray[np.int64], evening: NDArray[np.int64]) -> NDArray[np.bool_]:
             stay, home = np.full(len(rows), DAY_MS // 2, np.int64), np.ones(len(rows), bool)
-            return np.asarray(ask(rows, self._plug_in_question(rows, stay, home, evening)), bool)
+            return np.asarray(ask(rows, plug_in_question(self.fleet, rows, stay, home, evening, seed=self.seed)), bool)
 
         self._at_socket = live_week(
             self.fleet, self.demand, self.drive,
@@ -464,27 +407,6 @@ class World:
         cars, leave = cars[stay], leave[stay]
         now = np.zeros(len(cars), np.int64)
         self.charging.arrive(cars, self.fleet.home_site[cars], now, leave, self.fleet.capacity_j[cars])
-
-    # ------------------------------------------------------------------ other traffic
-
-    def _add_others(self) -> None:
-        due = self.others.trips(self.now_ms, self._until)
-        if not len(due.depart_ms):
-            return
-        unknown = np.unique(due.pair[~np.isin(due.pair, list(self._other_routes))])
-        if len(unknown):
-            routes = self.router.routes(self.others.pair_from[unknown], self.others.pair_to[unknown], self._cost_ms)
-            for i, pair in enumerate(unknown.tolist()):
-                self._other_routes[pair] = routes.links[routes.ptr[i] : routes.ptr[i + 1]]
-        parts = [self._other_routes[pair] for pair in due.pair.tolist()]
-        lengths = np.array([len(p) for p in parts], np.int64)
-        go = lengths > 0
-        self.other_planned += len(parts)
-        self.other_unroutable += int((~go).sum())
-        if go.any():
-            ptr = np.concatenate([[0], np.cumsum(lengths[go])]).astype(np.int64)
-            rows = self.streets.rows_for(int(go.sum()))
-            self.streets.depart(rows, due.depart_ms[go], ptr, np.concatenate(parts))
 
     # ------------------------------------------------------------------ what others see
 
@@ -559,11 +481,10 @@ class World:
         """What must add up: residuals in integers, all 0."""
         fleet, streets = self.fleet, self.streets
         on_streets = int(np.isin(fleet.state, (State.WAITING, State.DRIVING)).sum())
-        others = self.other_planned - self.other_unroutable - self.other_arrived
         balance = self.battery_start_j + fleet.charged_j + fleet.engine_j - fleet.traction_j - fleet.battery_j
         own = {
             "cars_state": self._state_residual(),
-            "vehicles_on_streets": streets.on_road + streets.in_source - on_streets - others,
+            "vehicles_on_streets": streets.on_road + streets.in_source - on_streets - self.others.under_way,
             "vehicles_counted": streets.census() - streets.on_road - streets.in_source,
             "trips": self.trips.residual(),
             "battery_j": int(np.abs(balance).sum()),

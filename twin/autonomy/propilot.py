@@ -211,7 +211,7 @@ class Autonomy:
         engaged: NDArray[np.bool_] = self._will == kernels.ENGAGED
         return engaged
 
-    def begin_trips(self, cars: NDArray[np.int32], trip_serials: NDArray[np.int64]) -> None:
+    def begin_trips(self, cars: NDArray[np.integer], trip_serials: NDArray[np.int64]) -> None:
         """Draw for each starting trip whether its driver will use assistance.
 
         Parameters
@@ -302,7 +302,7 @@ class Autonomy:
             int(Stream.DISENGAGE_CAUSE),
         )
 
-    def end_trips(self, cars: NDArray[np.int32]) -> None:
+    def end_trips(self, cars: NDArray[np.integer]) -> None:
         """Tell that these cars' trips are over: assistance that is still engaged ends on arrival."""
         if not len(cars):
             return

@@ -18,9 +18,20 @@ NO_CURVE_W = 1e12
 class Models(Protocol):
     """What charging needs to know of the catalogue; one row per model."""
 
-    ac_kw: NDArray[np.float64]
-    dc_socket: NDArray[Any]
-    curve_kw: NDArray[np.float64]
+    @property
+    def ac_kw(self) -> NDArray[np.float64]:
+        """Onboard charger, kW, shape (n_models,)."""
+        ...
+
+    @property
+    def dc_socket(self) -> NDArray[Any]:
+        """Index into SOCKET_KINDS, -1 none."""
+        ...
+
+    @property
+    def curve_kw(self) -> NDArray[np.float64]:
+        """DC power at each whole percent of charge, shape (n_models, 101)."""
+        ...
 
 
 class Plugs(NamedTuple):

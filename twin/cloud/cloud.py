@@ -167,10 +167,10 @@ class Cloud:
         t0_ms: int,
         t1_ms: int,
         traversals: Traversals,
-        trips_started: NDArray[np.int32],
-        trips_ended: NDArray[np.int32],
-        driving_cars: NDArray[np.int32],
-        plugged_cars: NDArray[np.int32],
+        trips_started: NDArray[np.integer],
+        trips_ended: NDArray[np.integer],
+        driving_cars: NDArray[np.integer],
+        plugged_cars: NDArray[np.integer],
     ) -> None:
         """Messages of [t0, t1) come up, wait, and go through the cells to the cloud.
 
@@ -200,7 +200,7 @@ class Cloud:
         self.store.keep(self._records.sent, self._records.out, self._air)
         self._uplink(t0_ms, t1_ms)
 
-    def _here(self, cars: NDArray[np.int32]) -> NDArray[np.int32]:
+    def _here(self, cars: NDArray[np.integer]) -> NDArray[np.int32]:
         link, node = self.fleet.link[cars], self.fleet.node[cars]
         here: NDArray[np.int32] = np.where(link >= 0, self.cells.link_cell[link], self.cells.node_cell[node])
         return here
@@ -210,9 +210,9 @@ class Cloud:
         t0_ms: int,
         t1_ms: int,
         traversals: Traversals,
-        trips_started: NDArray[np.int32],
-        trips_ended: NDArray[np.int32],
-        plugged_cars: NDArray[np.int32],
+        trips_started: NDArray[np.integer],
+        trips_ended: NDArray[np.integer],
+        plugged_cars: NDArray[np.integer],
     ) -> None:
         fleet, cells, services, records = self.fleet, self.cells, self.services, self._records
         records.sent = 0

@@ -328,10 +328,7 @@ def advance(  # type: ignore[no-untyped-def]
             position = vehicle[who, POSITION] + 1
             if position < vehicle[who, END]:
                 target = route[position]
-                if (
-                    link_state[target, FIRST_WAITER] != NOBODY
-                    or room_at(link_fixed, link_state, slot_ms, target) > now
-                ):
+                if link_state[target, FIRST_WAITER] != NOBODY or room_at(link_fixed, link_state, slot_ms, target) > now:
                     # nobody overtakes those who wait
                     link_state[link, HEAD_EVENT] = NEVER
                     enlist(link_state, waiting, target, link)

@@ -56,7 +56,8 @@ def turns(network: RoadNetwork) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     source = np.repeat(np.arange(network.n_links), counts)
     offset = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     onto = network.out_ptr[heads[source]] + offset
-    banned = np.isin(source * np.int64(network.n_links) + onto, network.ban_from * np.int64(network.n_links) + network.ban_to)
+    size = np.int64(network.n_links)
+    banned = np.isin(source * size + onto, network.ban_from * size + network.ban_to)
     back = network.link_to[onto] == network.link_from[source]
     ahead = np.bincount(source[~banned & ~back], minlength=network.n_links)
     keep = ~banned & (~back | (ahead[source] == 0))

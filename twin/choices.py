@@ -1,0 +1,95 @@
+"""The questions that are put to drivers, built from what they can know."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maps.network import RoadNetwork
+from twin.agents import PlugInQuestion, TripQuestion
+from twin.chance import Stream, chance
+from twin.charging.charging import Charging
+from twin.energy.drive import Drive
+from twin.fleet.fleet import Fleet
+
+PLANNING_MARGIN = 1.15
+"""Drivers plan with this much more energy than the mean prediction says."""
+DETOUR = 1.4
+"""Road distance over crow-fly distance, for sites whose route is not searched."""
+SEARCH_MPS = 8.0
+"""Speed on the way to a site."""
+SITES = 4
+"""Charging sites a driver weighs."""
+LOOK_BELOW = 0.5
+"""Drivers look at sites only when the trip would leave less than this share of the battery."""
+
+
+def plug_in_question(
+    fleet: Fleet,
+    rows: NDArray[np.int64],
+    stay_ms: NDArray[np.int64],
+    at_home: NDArray[np.bool_],
+    moment: NDArray[np.int64],
+    *,
+    seed: int,
+) -> PlugInQuestion:
+    """Cars that have parked by a socket of their own for `stay_ms`."""
+    return PlugInQuestion(
+        rows=rows,
+        soc=fleet.soc[rows],
+        capacity_kwh=fleet.capacity_j[rows] / 3.6e6,
+        stay_h=stay_ms / 3.6e6,
+        at_home=at_home,
+        u=chance(seed, Stream.PLUG_IN, rows, moment),
+    )
+
+
+def trip_question(
+    fleet: Fleet,
+    network: RoadNetwork,
+    charging: Charging,
+    drive: Drive,
+    rows: NDArray[np.int64],
+    goal: NDArray[np.int32],
+    *,
+    metres: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+    avoid: NDArray[np.int32],
+    tired: NDArray[np.bool_],
+    now_ms: int,
+    seed: int,
+) -> TripQuestion:
+    """Electric cars with a trip of `metres` and `seconds` before them.
+
+    `avoid` is the site each car has just left, -1 none; `tired` drivers stop at no more sites.
+    """
+    shape = (len(rows), SITES)
+    need = np.rint(drive.predict_j(rows, metres, seconds, at_ms=now_ms) * PLANNING_MARGIN).astype(np.int64)
+    socket = ((goal == fleet.home_node[rows]) & (fleet.home_site[rows] >= 0)) | (
+        (goal == fleet.work_node[rows]) & (fleet.work_site[rows] >= 0)
+    )
+    site = np.full(shape, -1, np.int32)
+    crow, kw, wait = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    low = np.flatnonzero((fleet.battery_j[rows] - need < LOOK_BELOW * fleet.capacity_j[rows]) & ~tired)
+    if len(low):
+        site[low], crow[low], kw[low], wait[low] = charging.candidates(fleet.node[rows[low]], rows[low], k=SITES)
+    site[site == avoid[:, None]] = -1
+    x, y = network.node_x, network.node_y
+    here, there = fleet.node[rows], charging.sites.site_node[np.maximum(site, 0)]
+    beyond = np.hypot(x[there] - x[goal][:, None], y[there] - y[goal][:, None])
+    straight = np.hypot(x[here] - x[goal], y[here] - y[goal])[:, None]
+    to_site = np.where(site >= 0, DETOUR * crow, 0.0)
+    reach = drive.predict_j(np.repeat(rows, SITES), to_site.ravel(), to_site.ravel() / SEARCH_MPS, at_ms=now_ms)
+    return TripQuestion(
+        rows=rows,
+        battery_j=fleet.battery_j[rows],
+        capacity_j=fleet.capacity_j[rows],
+        need_j=need,
+        charges_at_goal=socket,
+        site=site,
+        reach_j=np.rint(reach.reshape(shape) * PLANNING_MARGIN).astype(np.int64),
+        kw=kw,
+        wait_s=wait,
+        detour_m=np.maximum(0.0, to_site + DETOUR * (beyond - straight)),
+        u=chance(seed, Stream.SITE_CHOICE, rows, now_ms),
+    )
