@@ -293,7 +293,7 @@ def _explain(error: BaseException) -> int:
     if _is_bad_input(error):
         _say(f"twin: {_line(error)}")
         return BAD_INPUT
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
         _say(f"twin: {_line(error)}")
         return RESOURCES
     log = error.path / "log.jsonl" if isinstance(error, RunFailed) else _keep(error)
@@ -357,7 +357,7 @@ def _json(content: Mapping[str, Any]) -> None:
 
 
 def _line(text: object) -> str:
-    from runs.scenario import one_line
+    from runs.scenario_file import one_line
 
     return one_line(text) or type(text).__name__
 

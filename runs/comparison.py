@@ -48,7 +48,7 @@ class Comparison:
         lines = [f"{'':<18}{'a':>14}{'b':>14}   b - a, paired"]
         for name in _FIGURE:
             at = [
-                str(Estimate(v, v, v, 0, getattr(self, name).unit)).split(" (")[0]
+                str(Estimate(v, v, v, 0, FIGURES[_FIGURE[name]][0])).split(" (")[0]
                 for v in (self.before[name], self.after[name])
             ]
             lines.append(f"{name:<18}{at[0]:>14}{at[1]:>14}   {getattr(self, name)}")
@@ -88,6 +88,7 @@ def compare(a: RunResult, b: RunResult) -> Comparison:
         skew = 0.0 if reflected else skew_of(figure_of, one, two)
         low, high = interval(mean, draws, skew=skew, reflected=reflected, signed=True)
         n = int(one.connected.sum()) if of_connected else len(one.km)
+        unit = "share difference" if unit == "share" else unit  # printed in percentage points
         found[name] = Estimate(mean, low, high, n, unit, "paired by car, not scaled")
     return Comparison(**found, before=before, after=after)
 

@@ -327,8 +327,8 @@ def figure(value: float) -> str:
 
 
 def _scaled(e: Estimate) -> tuple[float, float, float, str]:
-    if e.unit == "share":
-        return e.mean * 100, e.low * 100, e.high * 100, " %"
+    if e.unit.startswith("share"):
+        return e.mean * 100, e.low * 100, e.high * 100, " %" if e.unit == "share" else " points"
     if e.unit == "bytes":
         top = max(abs(e.mean), abs(e.low), abs(e.high))
         for size, unit in ((1e15, " PB"), (1e12, " TB"), (1e9, " GB"), (1e6, " MB"), (1e3, " kB")):

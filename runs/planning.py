@@ -85,7 +85,7 @@ def plan(scenario: Scenario, *, say: Callable[[str], None] | None = None) -> Pla
     world: Any = twin.world
     until_ms = scenario.until_s * 1000
     departures = _departures(world, until_ms)
-    others = world.others.trips(0, until_ms).depart_ms
+    others = world.others.demand.trips(0, until_ms).depart_ms
     both = np.concatenate([departures, others])
     if say is not None:
         say("trying the busiest hour")
@@ -130,7 +130,9 @@ def _rates(scenario: Scenario, city: Any, departures: np.ndarray[Any, np.dtype[n
     busiest = scenario.start + timedelta(hours=int(hours.argmax()))
     twin = scenario.but(start=busiest, until="2h").build_on(city)
     world: Any = twin.world
-    mine = np.sort(np.concatenate([_departures(world, 2 * TRIAL_MS), world.others.trips(0, 2 * TRIAL_MS).depart_ms]))
+    mine = np.sort(
+        np.concatenate([_departures(world, 2 * TRIAL_MS), world.others.demand.trips(0, 2 * TRIAL_MS).depart_ms])
+    )
     seconds: list[float] = []
     trips: list[int] = []
     began = time.perf_counter()

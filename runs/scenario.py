@@ -22,6 +22,7 @@ from runs.scenario_file import (
     NotPlainError,
     ScenarioError,
     beside,
+    built_in,
     find,
     line_of,
     one_line,
@@ -44,6 +45,8 @@ from twin.settings import (
 if TYPE_CHECKING:
     from maps.network import CityMap
     from twin.model import Twin
+
+__all__ = ["Scenario", "ScenarioError", "built_in", "keys"]
 
 LONGEST_S = 366 * 86_400
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}

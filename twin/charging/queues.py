@@ -21,8 +21,9 @@ class Queues:
 
     Notes
     -----
-    Expected wait of a car that finds all c sockets taken and n cars before it: (n + 1) S / c with S the mean stay of
-    that kind of site so far (exact for exponential stays). At fast sites S starts at the mean fast session (facts
+    Expected wait of a car that finds all c sockets taken and n cars before it: (n S + R) / c with S the mean stay of
+    that kind of site so far and R what is left of it for those on the sockets, as their displays show: S less the mean
+    time they have been there, at least a tenth of S. At fast sites S starts at the mean fast session (facts
     charging: japan.quick_charger_yield.session_min_mean_fleet), elsewhere at `ac_stay_min`.
     """
 
@@ -30,6 +31,7 @@ class Queues:
         self.sites, self.sessions = sites, sessions
         self.waiting = np.zeros(len(sites.socket_kw), np.int64)
         self.taken = np.zeros(len(sites.socket_kw), np.int64)
+        self.plugged_sum_ms = np.zeros(len(sites.socket_kw), np.int64)
         self.queue = np.zeros(len(sites), np.int64)
         self.area_ms = np.zeros(len(sites), np.int64)
         self.wait_ms = np.zeros(len(sites), np.int64)
@@ -55,12 +57,15 @@ class Queues:
             return 0.0
         kind = self.sites.site_kind[self.sites.socket_site[socket]]
         stay = float(self._stay_sum_ms[kind] / self._stays[kind])
-        return (len(bay.queue) + 1) * stay / bay.capacity
+        elapsed = self.sessions.now_ms - float(self.plugged_sum_ms[socket]) / bay.count
+        return (len(bay.queue) * stay + max(stay - elapsed, stay / 10)) / bay.capacity
 
     def expected_waits_ms(self) -> NDArray[np.float64]:
         """The same for all groups of sockets, shape (n_sockets,)."""
         stay = (self._stay_sum_ms / self._stays)[self.sites.site_kind[self.sites.socket_site]]
-        return np.where(self.taken < self.sites.socket_count, 0.0, (self.waiting + 1) * stay / self.sites.socket_count)
+        elapsed = self.sessions.now_ms - self.plugged_sum_ms / np.maximum(self.taken, 1)
+        wait = (self.waiting * stay + np.maximum(stay - elapsed, stay / 10)) / self.sites.socket_count
+        return np.where(self.taken < self.sites.socket_count, 0.0, wait)
 
     def request(self, row: int, socket: int) -> bool:
         """Ask for a socket; True when it is there at once, else the row has a place in the queue."""
@@ -68,7 +73,7 @@ class Queues:
         self._socket_of[row] = socket
         if request.triggered:
             self._held[row] = request
-            self.taken[socket] += 1
+            self._take(socket)
             return True
         self.sessions.turn[row] = request
         return False
@@ -83,10 +88,14 @@ class Queues:
         request = self.sessions.turn.pop(row)
         if request.triggered:
             self._held[row] = request
-            self.taken[self._socket_of[row]] += 1
+            self._take(self._socket_of[row])
             return True
         request.cancel()
         return False
+
+    def _take(self, socket: int) -> None:
+        self.taken[socket] += 1
+        self.plugged_sum_ms[socket] += self.sessions.now_ms
 
     def give_up(self, row: int) -> None:
         """Give up a place now; the car is counted in the queue until `leave`."""
@@ -105,6 +114,7 @@ class Queues:
         """Give a socket back after a stay."""
         self._bay(socket).release(self._held.pop(row))
         self.taken[socket] -= 1
+        self.plugged_sum_ms[socket] -= self.sessions.now_ms - stay_ms
         kind = self.sites.site_kind[self.sites.socket_site[socket]]
         self._stay_sum_ms[kind] += stay_ms
         self._stays[kind] += 1
