@@ -49,7 +49,12 @@ class Talk:
     def cloud(self) -> Cloud:
         if self._cloud is None:
             self._cloud = Cloud(
-                self.city, self.fleet, CloudSettings(**{"service_class": "bev"} | self.knobs), self.env, seed=self.seed, horizon_ms=DAY
+                self.city,
+                self.fleet,
+                CloudSettings(**{"service_class": "bev"} | self.knobs),
+                self.env,
+                seed=self.seed,
+                horizon_ms=DAY,
             )  # type: ignore[arg-type]
         return self._cloud
 
