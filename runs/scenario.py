@@ -306,6 +306,8 @@ def _spell(seconds: int) -> str:
 def _deepest(error: ValidationError) -> dict[str, Any]:
     """First fault; of the branches of "a value or a list", the one that got furthest, without the branch's label."""
     faults: list[dict[str, Any]] = [{**fault, "loc": _keys_only(fault["loc"])} for fault in error.errors()]
+    # a misspelt key explains most else that is wrong
+    faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]["loc"][:2]
     return max((f for f in faults if f["loc"][:2] == first), key=lambda f: len(f["loc"]))
 
@@ -325,7 +327,8 @@ def _explain(error: Mapping[str, Any]) -> str:
         hint = f'; did you mean "{near[0]}"?' if near else ""
         return f"unknown key{hint} (valid: {', '.join(valid)})"
     if kind == "missing":
-        return "is missing"
+        known = Scenario.model_fields.get(str(last)) if not rooms else None
+        return f"is missing: {known.description}" if known and known.description else "is missing"
     message = one_line(message.removeprefix("Value error, ").removeprefix("Input should be "))
     if kind == "model_type":
         return "must be a table of keys"

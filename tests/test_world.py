@@ -185,7 +185,7 @@ def test_an_empty_battery_ends_the_trip_and_the_car_is_towed() -> None:
         CITY,
         fleet=FleetSettings(cars=120, bev=1.0, epower=0.0),
         demand=DemandSettings(other_traffic=0.0),
-        until_s=24 * HOUR,
+        until_s=40 * HOUR,
         agents={Kind.ELECTRIC: Reckless},
     )
     fleet = twin.world.fleet

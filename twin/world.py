@@ -159,6 +159,8 @@ class World:
         while self._planned_days * DAY_MS - self._day_start_ms < self._until:
             self.trips.plan(self.demand.plan_day(self._planned_days))
             self._planned_days += 1
+            # a car that is stuck has no more days
+            self.trips.cancel(np.flatnonzero(self.fleet.state == State.STUCK))
         if self.now_ms == 0:
             self._stay_plugged()
         if self.now_ms % (self.settings.traffic.reroute_s * 1000) < self.tick_ms and self.now_ms:
