@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from runs.scenario_file import (
     NotPlainError,
@@ -30,17 +30,7 @@ from runs.scenario_file import (
     plain,
     value_of,
 )
-from twin.settings import (
-    AutonomySettings,
-    ChargingSettings,
-    ClimateSettings,
-    CloudSettings,
-    DemandSettings,
-    FleetSettings,
-    GridSettings,
-    OtaSettings,
-    TrafficSettings,
-)
+from twin.settings import TwinSettings
 
 if TYPE_CHECKING:
     from maps.network import CityMap
@@ -54,7 +44,7 @@ _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?\s*[dhms]\s*)+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([dhms])")
 
 
-class Scenario(BaseModel):
+class Scenario(TwinSettings):
     """A frozen description of one run.
 
     Two scenarios that say the same are equal, hash the same and share `hash8`.
@@ -69,8 +59,6 @@ class Scenario(BaseModel):
     (True, False)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
     name: str = Field("unnamed", pattern=r"^\w[\w.-]*$", max_length=48, description="begins the results folder's name")
     map: str = Field(
         min_length=1, description="recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .graphml, .map.npz)"
@@ -78,15 +66,6 @@ class Scenario(BaseModel):
     seed: int = Field(1, ge=0, le=2**63 - 1, description="of all random draws")
     start: datetime = Field(datetime(2022, 10, 12), description="local civil time of the first second")
     until: str = Field("24h", description="how long: 24h, 90m, 1d, 1h30m, or seconds")
-    fleet: FleetSettings = FleetSettings()
-    demand: DemandSettings = DemandSettings()
-    traffic: TrafficSettings = TrafficSettings()
-    climate: ClimateSettings = ClimateSettings()
-    charging: ChargingSettings = ChargingSettings()
-    grid: GridSettings = GridSettings()
-    autonomy: AutonomySettings = AutonomySettings()
-    cloud: CloudSettings = CloudSettings()
-    ota: OtaSettings = OtaSettings()
 
     @field_validator("start")
     @classmethod

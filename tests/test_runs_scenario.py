@@ -173,7 +173,8 @@ def test_unknown_key_lists_all_valid_ones_and_the_nearest(tmp_path: Path) -> Non
         if key.startswith("charging."):
             assert key.removeprefix("charging.") in line
     assert 'did you mean "charging.policy"?' in error_of('map = "a"\npolicy = "timer"', tmp_path)
-    assert "(valid: name, map, seed, start, until, fleet," in error_of('map = "a"\nzzz = 1', tmp_path)
+    line = error_of('map = "a"\nzzz = 1', tmp_path)
+    assert all(key in line for key in ("name", "map", "seed", "start", "until", "fleet"))
 
 
 @pytest.mark.parametrize(
