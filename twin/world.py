@@ -7,6 +7,7 @@ it hands questions to `ask` and gets arrays of answers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -37,6 +38,7 @@ from twin.settings import TwinSettings
 from twin.traffic.engine import Positions, Streets
 from twin.traffic.other_drivers import OtherDrivers
 from twin.traffic.routing import Router
+from twin.traffic.speeds import driven_speed
 from twin.traffic.traversals import Traversals
 from twin.trips import NEVER, Status, Trips
 
@@ -81,7 +83,8 @@ class World:
         self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None, market=market)
         self.fleet = populate(city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed)
         self.sessions = Sessions()
-        self.streets = Streets(network, settings.traffic, len(self.fleet))
+        driven = replace(network, link_speed=driven_speed(network))
+        self.streets = Streets(driven, settings.traffic, len(self.fleet))
         self.router = Router(network, self.streets.physics.free_ms)
         self.drive = Drive(
             self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000
