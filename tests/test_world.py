@@ -63,7 +63,7 @@ def test_a_day_has_all_three_answers(day: Twin) -> None:
     assert key["cloud"]["delivered_bytes"] > 1e6
     assert key["ota"]["installed"] > 0
     assert key["fuel"]["litres"] > 10
-    assert key["queue"]["sessions"] > 10
+    assert key["queue"]["sessions"] > 5
 
 
 def test_trips_and_cars_are_all_there(day: Twin) -> None:

@@ -24,4 +24,4 @@ def driven_speed(network: RoadNetwork) -> NDArray[np.float64]:
     share = np.full(network.n_links, float(factor["urban_offpeak"]))
     share[np.isin(network.link_class, MAIN_ROADS) | network.has(OUTSIDE)] = factor["rural"]
     share[np.isin(network.link_class, MOTORWAYS)] = factor["expressway"]
-    return network.link_speed * share
+    return np.asarray(network.link_speed * share)
