@@ -222,7 +222,8 @@ class World:
             # the stop comes first: routes of these cars lead to the site
             sites = self.charging.sites.site_node[self._via[go_by]]
             self._goal[go_by] = sites
-            self._routes = self.router.routes(self.fleet.node[cars], self._goal, self._cost_ms)
+            to_sites = self.router.routes(self.fleet.node[cars[go_by]], sites, self._cost_ms)
+            self._routes = self._routes.replaced(go_by, to_sites)
         lost = ~self._routes.found & (self._goal != self.fleet.node[cars])
         self._give_up(cars[lost], Reason.NO_ROUTE)
         self._give_up(cars[self._stay & ~lost], Reason.OUT_OF_RANGE)
