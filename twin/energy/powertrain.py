@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from twin.facts import load
 from twin.fleet.catalogue import Catalogue, Param
 
 J_PER_WH = 3600.0
@@ -36,6 +37,8 @@ def trace_energy(
     step_s: float = 1.0,
     cabin_w: float = 0.0,
     loss: float = 1.0,
+    rolling: float = 1.0,
+    drag: float = 1.0,
     rotating: float | None = None,
     slope: ArrayLike = 0.0,
 ) -> TraceEnergy:
@@ -49,6 +52,8 @@ def trace_energy(
     step_s : seconds between two values
     cabin_w : electric power of heating or cooling, W
     loss : factor on traction energy (cold driveline, `climate.driveline_loss`)
+    rolling, drag : factors on the constant and linear, and on the square term of the road
+        load (`climate.road_weather`)
     rotating : rotating mass factor; the catalogue's when left out. The EPA fit of the
         constants used 1.015.
     slope : rise over run of each step, scalar or (n - 1,)
@@ -64,7 +69,7 @@ def trace_energy(
     p = params
     mid = 0.5 * (v[1:] + v[:-1])
     inertia = p[Param.INERTIA] if rotating is None else rotating * p[Param.MASS]
-    force = p[Param.A] + p[Param.B] * mid + p[Param.C] * mid * mid + inertia * np.diff(v) / step_s
+    force = rolling * (p[Param.A] + p[Param.B] * mid) + drag * p[Param.C] * mid * mid + inertia * np.diff(v) / step_s
     force = force + p[Param.MASS] * 9.81 * np.asarray(slope, float)
     power = force * mid
     seconds = step_s * (len(v) - 1)
@@ -104,3 +109,16 @@ def params_of(catalogue: Catalogue, name: str) -> NDArray[np.float64]:
     """Row of the matrix of a model by its id."""
     params: NDArray[np.float64] = catalogue.matrix[catalogue.row(name)]
     return params
+
+
+def on_the_road(catalogue: Catalogue) -> NDArray[np.float64]:
+    """Parameters of all models in daily driving, float64 (n_models, len(Param)).
+
+    The catalogue's hold on a test stand. Cars without one-pedal driving recover less of
+    what drivers brake away (fact energy.road_regen_share).
+    """
+    matrix = catalogue.matrix.copy()
+    facts = load("energy")["road_regen_share"]
+    for name in facts["models"]:
+        matrix[catalogue.row(name), Param.REGEN_SHARE] = facts["share"]
+    return matrix
