@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maps.toy import grid
-from tests.energy_cases import MODELS, cars, drive, passed, road
+from tests.energy_cases import MILD, MODELS, cars, drive, passed, road
 from twin.energy import kernels
 from twin.energy.climate import ClimateError, ambient_c, cabin_w, driveline_loss, hourly_c
 from twin.energy.drive import co2_kg, road_records
@@ -141,7 +141,7 @@ def test_the_hour_of_the_end_decides_the_temperature():
     p = MODELS["leaf_ze0_24"]
     heater = float(cabin_w(int(p["HVAC"]), -10.0)[0] - cabin_w(int(p["HVAC"]), 21.0)[0]) * 60
     assert cold - mild > heater > 0
-    assert cold - mild < heater + 0.2 * mild  # the rest is the stiff driveline
+    assert cold - mild < heater + 0.3 * mild  # the rest is stiff tyres and driveline and dense air
 
 
 def test_climate_tables():
@@ -232,7 +232,7 @@ def test_a_standing_car_pays_for_time():
     t = passed([(0, 0, 0, 5_000_000), (1, 0, 0, 15_000_000)])
     drive(fleet, net).spend(t)
     p = MODELS["leaf_ze1_40"]
-    aux = (p["AUX"] + float(cabin_w(int(p["HVAC"]), 21.0)[0])) * 10_000
+    aux = (p["AUX"] + float(cabin_w(int(p["HVAC"]), MILD)[0])) * 10_000
     assert t.energy_j[1] - t.energy_j[0] == pytest.approx(aux, rel=0.01)
 
 

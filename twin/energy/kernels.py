@@ -65,22 +65,22 @@ def engine(need, seconds, battery, low, high, on, control, rated):  # type: igno
             break
     if power > control[EV_LIMIT_W] or setpoint <= power:
         return min(setpoint * seconds, need + max(0.0, high - battery)), True
+    # most links are over before the engine switches: products tell that without a division
     rise, left, made = setpoint - power, seconds, 0.0
     if on and battery >= high:
         on = False
     if not on and battery <= low:
         on = True
     if on:
-        span = (high - battery) / rise
-        if span >= left:
+        if high - battery >= rise * left:
             return setpoint * left, True
+        span = (high - battery) / rise
         made = setpoint * span
         left -= span
         battery = high
-    span = (battery - low) / power
-    if span >= left:
+    if battery - low >= power * left:
         return made, False
-    left -= span
+    left -= (battery - low) / power
     run = (high - low) / rise
     rest = (high - low) / power
     cycles = np.floor(left / (run + rest))
@@ -103,6 +103,7 @@ def spend(  # type: ignore[no-untyped-def]
     car_of (24, n_models, CAR_COLUMNS) holds by hour of the day at the link's end.
     """
     found = 0
+    sum_energy, sum_fuel, sum_driven, sum_length = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(n):
         who = car[i]
         rec = road[link[i]]
@@ -147,7 +148,7 @@ def spend(  # type: ignore[no-untyped-def]
                     ran_empty[found] = who
                     found += 1
             else:
-                if have > 0:
+                if empty[who] != 0 and have > 0:
                     empty[who] = 0
                 if -out > room:  # no room for what braking gives: the friction brakes take it
                     total[REGEN_REFUSED_J] += -out - room
@@ -164,10 +165,14 @@ def spend(  # type: ignore[no-untyped-def]
         energy_j[i] = out
         fuel_ul[i] = burnt
         driven_mm[i] = went
-        total[ROWS_ENERGY_J] += out
-        total[ROWS_FUEL_UL] += burnt
-        total[ROWS_DRIVEN_MM] += went
-        total[ROWS_LENGTH_MM] += mm
+        sum_energy += out
+        sum_fuel += burnt
+        sum_driven += went
+        sum_length += mm
+    total[ROWS_ENERGY_J] += sum_energy
+    total[ROWS_FUEL_UL] += sum_fuel
+    total[ROWS_DRIVEN_MM] += sum_driven
+    total[ROWS_LENGTH_MM] += sum_length
     return found
 
 
