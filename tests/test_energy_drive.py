@@ -8,8 +8,17 @@ from hypothesis import strategies as st
 from maps.toy import grid
 from tests.energy_cases import MILD, MODELS, cars, drive, passed, road
 from twin.energy import kernels
-from twin.energy.climate import ClimateError, ambient_c, cabin_w, driveline_loss, hourly_c
+from twin.energy.climate import (
+    ClimateError,
+    ambient_c,
+    cabin_w,
+    driveline_loss,
+    hourly_c,
+    road_weather,
+    winter_load_w,
+)
 from twin.energy.drive import co2_kg, road_records
+from twin.energy.powertrain import on_the_road
 from twin.fleet.catalogue import HVAC_PROFILES, Param
 from twin.settings import ClimateSettings
 from twin.traffic.traversals import Traversals
@@ -150,8 +159,43 @@ def test_climate_tables():
     assert driveline_loss([-7.0, 20.0, 35.0]).tolist() == pytest.approx([1.1, 1.0, 1.0])
     assert ambient_c(ClimateSettings(ambient_c=3.5), 10**9) == 3.5
     assert hourly_c(ClimateSettings(ambient_c=3.5)).tolist() == [3.5] * 24
-    with pytest.raises(ClimateError, match="has 3 values; valid: one number, or 24"):
-        hourly_c(ClimateSettings(ambient_c=[1.0, 2.0, 3.0]))
+    with pytest.raises(ValueError, match=r"must be one number or one per hour \(24\), not 3"):
+        ClimateSettings(ambient_c=[1.0, 2.0, 3.0])
+    with pytest.raises(ClimateError, match="has 3 values; valid: one number, or 24"):  # unchecked settings
+        hourly_c(ClimateSettings.model_construct(ambient_c=[1.0, 2.0, 3.0]))
+
+
+def test_weather_on_the_road():
+    rolling, drag, loss = road_weather([20.0, -10.0, 35.0])
+    assert rolling.tolist() == pytest.approx([1.0, 1.258, 0.871])
+    assert drag.tolist() == pytest.approx([1.0, 293.15 / 263.15, 293.15 / 308.15])
+    assert loss.tolist() == driveline_loss([20.0, -10.0, 35.0]).tolist()
+    assert winter_load_w([25.0, 15.0, 5.0, -5.0, -30.0]).tolist() == [0.0, 0.0, 200.0, 400.0, 400.0]
+
+
+def test_the_cold_reaches_every_kind_of_car_through_the_road():
+    """Cabin power aside, cold tyres, air and driveline cost; the table says how much."""
+    net = road()
+
+    def spent(name, celsius):
+        fleet = cars(name)
+        t = passed([(0, 0, 0, 60_000)])
+        drive(fleet, net, celsius=celsius).spend(t)
+        p = MODELS[name]
+        cabin = float(cabin_w(int(p["HVAC"]), celsius)[0]) * 60
+        if p["KIND"] == 2:
+            return t.fuel_ul[0] * 1e-6 * p["LHV"] - p["FUEL_PER_AUX"] * cabin
+        return fleet.traction_j[0] - cabin
+
+    for name in KINDS:
+        assert 1.1 < spent(name, -10.0) / spent(name, MILD) < 1.4, name
+
+
+def test_braking_on_the_road_gives_back_less_without_one_pedal():
+    shares = on_the_road(MODELS)[:, Param.REGEN_SHARE]
+    assert shares[MODELS.row("leaf_aze0_24")] == 0.75
+    assert shares[MODELS.row("leaf_ze1_40")] == MODELS["leaf_ze1_40"]["REGEN_SHARE"] == 0.9
+    assert MODELS["leaf_aze0_24"]["REGEN_SHARE"] == 0.9  # on a test stand
 
 
 def test_a_stop_sign_costs_its_kinetic_energy_once():

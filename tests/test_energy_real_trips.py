@@ -10,16 +10,15 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from runs.trip_data import TripDataError, read_trips
 from tests.energy_cases import MODELS, data_folder
 from twin.energy.powertrain import on_the_road
 from twin.energy.real_trips import (
     MODEL,
-    TripDataError,
     bias,
     cold_ratio,
     links_j,
     predict,
-    read_trips,
     weighted_error,
 )
 

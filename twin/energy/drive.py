@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from maps.network import GIVE_WAY, STOP, TOLL_BOOTH, RoadNetwork
 from twin.energy import kernels
 from twin.energy.climate import cabin_w, hourly_c, road_weather
-from twin.energy.powertrain import on_the_road
+from twin.energy.powertrain import engine_control, on_the_road
 from twin.facts import load
 from twin.fleet.catalogue import Catalogue, Param
 from twin.fleet.fleet import Fleet, Kind
@@ -138,7 +138,7 @@ class Drive:
         self._profile = link_profile()
         self._start_ms = 1000 * start_s_of_day
         self._car_of = car_records(catalogue, hourly_c(climate))
-        self._control = _engine_control()
+        self._control = engine_control()
         self.engine_on = np.zeros(fleet.size, np.uint8)
         """1 while the engine of an e-POWER car runs; part of the state to be saved."""
         self.empty = np.zeros(fleet.size, np.uint8)
@@ -226,9 +226,3 @@ class Drive:
 def co2_kg(fuel_ul: int) -> float:
     """Tank-to-wheel CO2 of petrol, kg (fact vehicles.physics.fuel)."""
     return float(fuel_ul * 1e-6 * load("vehicles")["physics"]["fuel"]["gasoline_co2_kg_per_l_tank_to_wheel"])
-
-
-def _engine_control() -> NDArray[np.float64]:
-    facts = load("vehicles")["physics"]["series_hybrid"]["control"]
-    first = [facts["soc_low_start_engine"], facts["soc_high_stop_engine"], 1000.0 * facts["ev_power_limit_kw"]]
-    return np.array(first + [1000.0 * kw for kw in facts["generator_setpoints_kw"]])

@@ -18,6 +18,8 @@ ROAD_COLUMNS = 8  # one cache line
 PACE_LOW, PACE_RISE, SPREAD, INV_KNEE, COAST, CALM_0, CALM_V, CALM_MIN, BUSY_0, BUSY_V, MOVING_LOW = range(11)
 # entries of `control` (e-POWER engine)
 SOC_LOW, SOC_HIGH, EV_LIMIT_W, FIRST_SETPOINT = range(4)
+# entries of `habit` (e-POWER engine second by second)
+EV_SPEED, SOC_TARGET, MIN_ON_S, MIN_OFF_S, START_J, STORE_ETA = range(6)
 # columns of `car_of`. Spent at the bus (electric drive) or from the tank (combustion), J:
 # PER_TRACTION * traction - PER_BRAKED * braked + MOVING_W * moving time + STEADY_W * time
 CAR_KIND, CAR_INERTIA, CAR_A, CAR_B, CAR_C, PER_TRACTION, PER_BRAKED, MOVING_W, STEADY_W = range(9)
@@ -89,6 +91,55 @@ def engine(need, seconds, battery, low, high, on, control, rated):  # type: igno
     if left <= run:
         return made + setpoint * left, True
     return made + setpoint * run, False
+
+
+@njit(cache=True)
+def generator(bus_w, speed, step_s, laps, capacity, control, habit, rated, share_w, shares, etas):  # type: ignore[no-untyped-def]
+    """An e-POWER engine second by second: fuel (J), bus energy made (J), starts, running time (s), battery gained (J).
+
+    The trace is driven `laps` times; the first settles the battery and is not counted.
+    share_w: generator power at full load of the engine's map (`shares`, `etas`: bus per fuel energy).
+    """
+    soc, since = habit[SOC_TARGET], habit[MIN_OFF_S]
+    on, charging = False, False
+    fuel, made, starts, on_s, begin = 0.0, 0.0, 0, 0.0, soc
+    for lap in range(laps):
+        if lap == 1:
+            fuel, made, starts, on_s, begin = 0.0, 0.0, 0, 0.0, soc
+        for i in range(len(bus_w)):
+            need = bus_w[i]
+            if soc <= control[SOC_LOW]:
+                charging = True
+            elif soc >= control[SOC_HIGH]:
+                charging = False
+            wanted = charging or need > control[EV_LIMIT_W]
+            if speed[i] > habit[EV_SPEED] and need > 0.0 and soc < habit[SOC_TARGET]:
+                wanted = True  # tyres drown the engine here, so it runs early
+            if need <= 0.0 and soc > control[SOC_LOW]:
+                wanted = False
+            if wanted and not on and since >= habit[MIN_OFF_S]:
+                on, since = True, 0.0
+                fuel += habit[START_J]
+                starts += 1
+            elif on and not wanted and since >= habit[MIN_ON_S]:
+                on, since = False, 0.0
+            since += step_s
+            power = 0.0
+            if on:
+                power = max(need, control[FIRST_SETPOINT])
+                if charging:
+                    power = control[len(control) - 1]
+                    for k in range(FIRST_SETPOINT, len(control)):
+                        if control[k] > need:
+                            power = control[k]
+                            break
+                power = min(power, rated)
+                fuel += power / np.interp(power / share_w, shares, etas) * step_s
+                made += power * step_s
+                on_s += step_s
+            flow = (power - need) * step_s / capacity
+            soc = min(1.0, soc + (flow * habit[STORE_ETA] if flow > 0.0 else flow))  # full: the brakes take it
+    return fuel, made, starts, on_s, (soc - begin) * capacity
 
 
 @njit(cache=True)
