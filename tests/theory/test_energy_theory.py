@@ -11,7 +11,7 @@ from twin import facts
 from twin.energy import kernels
 from twin.energy.climate import cabin_w, driveline_loss
 from twin.energy.drive import link_profile
-from twin.energy.powertrain import epower_fuel, litres_per_100km, params_of, trace_energy, wh_per_km
+from twin.energy.powertrain import epower_fuel, litres_per_100km, on_the_road, params_of, trace_energy, wh_per_km
 from twin.fleet.catalogue import HVAC_PROFILES, Param
 
 EPA_ROTATING = 1.015  # the constants were fitted with it, see vehicles.physics.bev.note
@@ -89,6 +89,15 @@ def test_every_epower_meets_its_official_japanese_cycle():
     for name, expected in official.items():
         p = params_of(MODELS, name)
         assert 100 / litres_per_100km(trace_energy(p, phases), p) == pytest.approx(expected, rel=0.1), name
+
+
+def test_links_take_the_engines_mean_efficiency():
+    """energy.epower.cycle_mean_eff is what the engine does second by second, and every e-POWER is in it."""
+    phases = np.concatenate([cycle(name) for name in ("WLTC_3_low", "WLTC_3b_medium", "WLTC_3b_high")])
+    links = on_the_road(MODELS)[:, Param.ETA_FUEL_BUS]
+    for row in np.flatnonzero(MODELS.kinds == 1):
+        run = trace_energy(MODELS.matrix[row], phases)
+        assert links[row] == pytest.approx(run.bus_j / run.fuel_j, abs=0.002), MODELS.ids[row]
 
 
 def bus(kw, seconds=3600, *, kmh=30.0, name="note_e13_epower"):

@@ -191,10 +191,14 @@ def on_the_road(catalogue: Catalogue) -> NDArray[np.float64]:
     """Parameters of all models in daily driving, float64 (n_models, len(Param)).
 
     The catalogue's hold on a test stand. Cars without one-pedal driving recover less of
-    what drivers brake away (fact energy.road_regen_share).
+    what drivers brake away (fact energy.road_regen_share); an e-POWER engine's efficiency
+    is its mean over starts, set-points and rests (fact energy.epower.cycle_mean_eff).
     """
     matrix = catalogue.matrix.copy()
-    facts = load("energy")["road_regen_share"]
-    for name in facts["models"]:
-        matrix[catalogue.row(name), Param.REGEN_SHARE] = facts["share"]
+    braking, engines = load("energy")["road_regen_share"], load("energy")["epower"]["cycle_mean_eff"]
+    for row, name in enumerate(catalogue.ids):
+        if name in braking["models"]:
+            matrix[row, Param.REGEN_SHARE] = braking["share"]
+        if name in engines and matrix[row, Param.ETA_FUEL_BUS] > 0:
+            matrix[row, Param.ETA_FUEL_BUS] = engines[name]
     return matrix
