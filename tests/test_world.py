@@ -58,7 +58,8 @@ def test_all_books_close(day: Twin) -> None:
 
 def test_a_day_has_all_three_answers(day: Twin) -> None:
     key = day.world.summary()
-    assert key["grid"]["energy_kwh"] > 50 and key["grid"]["peak_kw"] > 5
+    # what 46 electric cars drive away that day is about 45 kWh; who plugs in that very evening is a matter of few
+    assert key["grid"]["energy_kwh"] > 40 and key["grid"]["peak_kw"] > 5
     assert 0 < key["autonomy"]["share"] < 0.2
     assert key["cloud"]["delivered_bytes"] > 1e6
     assert key["ota"]["installed"] > 0
