@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maps.draft import CLASS, draft_of
+from maps.lane_use import lanes_worth
 from maps.network import ONEWAY, SIGNALS, MapError, RoadNetwork
 
 _SHORTEST_M = 8.0
@@ -87,9 +88,10 @@ class SumoNetwork:
     closed : bool, shape (n_links,)
         Links that no passenger car may use (bus roads).
     yields : bool, shape (n_links,)
-        Movements that give way by the sign (state "m") or while green (state "g").
+        Movements that give way by the sign (state "m" of the network).
     heads : signal and positions in its state strings, by movement link
     programs : the program of each signal
+    movement_lanes : lanes of its edge that each movement leaves from, by movement link
     """
 
     network: RoadNetwork
@@ -99,6 +101,7 @@ class SumoNetwork:
     yields: NDArray[np.bool_]
     heads: Mapping[int, tuple[str, tuple[int, ...]]]
     programs: Mapping[str, SignalProgram]
+    movement_lanes: Mapping[int, frozenset[int]]
 
     def route(self, edges: Iterable[str]) -> NDArray[np.int32]:
         """Links of a route given as SUMO edges: edge, movement, edge, …
@@ -147,7 +150,28 @@ class SumoNetwork:
         return Greens(start, stop, joined, never, tuple(p.cycle_s for p in self.programs.values()))
 
 
-def read_sumo(path: Path | str, *, programs: Path | str | None = None, pocket_m: float = 50.0) -> SumoNetwork:
+    def saturation_lanes(self, vehicles: NDArray[np.float64], greens: Greens, *, cycle_s: float) -> NDArray[np.float64]:
+        """Lanes' worth of saturation flow per link when lanes are shared by movements.
+
+        Parameters
+        ----------
+        vehicles : float64, shape (n_links,)
+            Vehicles that use each link, any period: drivers choose lanes by it.
+        greens : Greens
+            Of the same cycle.
+        """
+        worth = self.network.link_lanes.astype(float)
+        share = np.where(greens.stop_ms > greens.start_ms, (greens.stop_ms - greens.start_ms) / (1000 * cycle_s), 1.0)
+        approaches: dict[int, list[int]] = {}
+        for link in self.movement_link.values():
+            approaches.setdefault(int(self.network.link_from[link]), []).append(link)
+        for links in approaches.values():
+            load = [float(vehicles[link] / share[link]) for link in links]
+            worth[links] = lanes_worth([self.movement_lanes[link] for link in links], load)
+        return worth
+
+
+def read_sumo(path: Path | str, *, programs: Path | str | None = None, pocket_m: float = 200.0) -> SumoNetwork:
     """Read a SUMO network.
 
     Parameters
@@ -272,7 +296,8 @@ def _build(root: Element, extra: Element | None, pocket_m: float) -> SumoNetwork
             if move.signal[0] not in programs:
                 raise MapError(f"signal {move.signal[0]!r} has no program")
             heads[movement_link[pair]] = (move.signal[0], tuple(sorted(move.places)))
-    return SumoNetwork(network, edge_link, movement_link, closed, yields, heads, programs)
+    used = {movement_link[pair]: frozenset(move.lanes) for pair, move in movements.items()}
+    return SumoNetwork(network, edge_link, movement_link, closed, yields, heads, programs, used)
 
 
 def _edge(lanes: list[Element]) -> _Edge:

@@ -52,12 +52,21 @@ class LinkPhysics:
     wave_ms: NDArray[np.int64]
 
     @classmethod
-    def of(cls, network: RoadNetwork, settings: TrafficSettings) -> LinkPhysics:
-        """Triangular fundamental diagram with jam spacing `spacing_m` and time gap `tau_s`."""
+    def of(
+        cls, network: RoadNetwork, settings: TrafficSettings, *, saturation_lanes: NDArray[np.float64] | None = None
+    ) -> LinkPhysics:
+        """Triangular fundamental diagram with jam spacing `spacing_m` and time gap `tau_s`.
+
+        `saturation_lanes`, above 0, is how many lanes' worth of flow a link's end lets through, where
+        that is not its lanes (lanes that turns share).
+        """
         length, speed, lanes = network.link_length, network.link_speed, network.link_lanes.astype(float)
+        flowing = lanes if saturation_lanes is None else np.asarray(saturation_lanes, float)
+        if flowing.shape != lanes.shape or not np.all(flowing > 0):
+            raise TrafficError(f"saturation lanes need one number above 0 for each of {len(lanes)} links")
         return cls(
             free_ms=np.maximum(1, np.rint(length / speed * 1000)).astype(np.int64),
-            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / lanes * 1e6).astype(np.int64),
+            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * 1e6).astype(np.int64),
             storage=np.maximum(1.0, length * lanes / settings.spacing_m),
             wave_ms=np.maximum(1, np.rint(length * settings.tau_s / settings.spacing_m * 1000)).astype(np.int64),
         )
@@ -78,6 +87,8 @@ class Streets:
     signals : (start_ms, stop_ms), each int64 of shape (n_links,), optional
         Green windows within `settings.signal_cycle_s` where they are known, such as
         `maps.sumo.SumoNetwork.greens`; `signal_plan` when left out.
+    saturation_lanes : float64, shape (n_links,), optional
+        See `LinkPhysics.of`; the links' lanes when left out.
 
     Raises
     ------
@@ -92,11 +103,12 @@ class Streets:
         fleet_size: int,
         *,
         signals: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+        saturation_lanes: NDArray[np.float64] | None = None,
     ) -> None:
         self.network = network
         self.settings = settings
         self.fleet_size = fleet_size
-        self.physics = physics = LinkPhysics.of(network, settings)
+        self.physics = physics = LinkPhysics.of(network, settings, saturation_lanes=saturation_lanes)
         n = network.n_links
         if 3 * n >= 1 << 26:
             raise TrafficError(f"{n} links are more than the event keys hold (22 million)")
