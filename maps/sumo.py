@@ -17,9 +17,10 @@ import gzip
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -104,7 +105,7 @@ class SumoNetwork:
     movement_lanes: Mapping[int, frozenset[int]]
 
     def route(self, edges: Iterable[str]) -> NDArray[np.int32]:
-        """Links of a route given as SUMO edges: edge, movement, edge, …
+        """Links of a route given as SUMO edges: edge, movement, edge and so on.
 
         Raises
         ------
@@ -115,7 +116,7 @@ class SumoNetwork:
         if not names or names[0] not in self.edge_link:
             raise MapError(f"a route begins with an unknown edge: {' '.join(names[:1])!r}")
         links = [self.edge_link[names[0]]]
-        for before, after in zip(names[:-1], names[1:], strict=True):
+        for before, after in pairwise(names):
             if (before, after) not in self.movement_link:
                 raise MapError(f"no movement joins edge {before!r} to edge {after!r}")
             links += [self.movement_link[before, after], self.edge_link[after]]
@@ -148,7 +149,6 @@ class SumoNetwork:
             start[link] = round(first % own / own * cycle_s * 1000)
             stop[link] = start[link] + max(1, round(total / own * cycle_s * 1000))
         return Greens(start, stop, joined, never, tuple(p.cycle_s for p in self.programs.values()))
-
 
     def saturation_lanes(self, vehicles: NDArray[np.float64], greens: Greens, *, cycle_s: float) -> NDArray[np.float64]:
         """Lanes' worth of saturation flow per link when lanes are shared by movements.
@@ -262,7 +262,7 @@ def _build(root: Element, extra: Element | None, pocket_m: float) -> SumoNetwork
     signalled = np.array([2 * row[after] for (_, after), move in movements.items() if move.signal], int)
     control = np.zeros(len(ends), np.uint8)
     control[signalled] = SIGNALS
-    order = np.lexsort((np.arange(len(tail)), head, tail))  # the order that `finish` gives them
+    order = np.lexsort((np.arange(len(tail)), np.array(head), np.array(tail)))  # the order that `finish` gives them
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     lon0, lat0, east, north = _origin(root)
@@ -304,23 +304,25 @@ def _edge(lanes: list[Element]) -> _Edge:
     free = tuple(i for i, lane in enumerate(lanes) if _for_cars(lane))
     middle = lanes[len(lanes) // 2]
     points = [[float(v) for v in point.split(",")[:2]] for point in middle.attrib["shape"].split()]
+    if len(points) < 2:
+        raise MapError(f"the shape of lane {middle.get('id')!r} needs two or more points")
     length = float(np.mean([_number(lane, "length") for lane in lanes]))
     speed = max(_number(lane, "speed") for lane in lanes)
-    if length <= 0 or speed <= 0:
+    if not (0 < length < np.inf and 0 < speed < np.inf):
         raise MapError(f"lane {middle.get('id')!r} has a length or speed that is not above 0")
     return _Edge(length, speed, free or tuple(range(len(lanes))), not free, np.array(points))
 
 
 def _for_cars(lane: Element) -> bool:
     allow, disallow = lane.get("allow"), lane.get("disallow", "")
-    return {"passenger", "all"} & set(allow.split()) != set() if allow else not {"passenger", "all"} & set(
-        disallow.split()
+    return (
+        {"passenger", "all"} & set(allow.split()) != set()
+        if allow
+        else not {"passenger", "all"} & set(disallow.split())
     )
 
 
-def _movements(
-    root: Element, edges: Mapping[str, _Edge]
-) -> tuple[dict[tuple[str, str], _Movement], dict[str, str]]:
+def _movements(root: Element, edges: Mapping[str, _Edge]) -> tuple[dict[tuple[str, str], _Movement], dict[str, str]]:
     """Movements between edges, and the internal lane that follows each internal lane."""
     found: dict[tuple[str, str], _Movement] = {}
     closed_too: dict[tuple[str, str], _Movement] = {}
@@ -347,9 +349,7 @@ def _movements(
     return closed_too | found, onward
 
 
-def _pocket(
-    name: str, edge: _Edge, movements: Mapping[tuple[str, str], _Movement], pocket_m: float
-) -> float:
+def _pocket(name: str, edge: _Edge, movements: Mapping[tuple[str, str], _Movement], pocket_m: float) -> float:
     """Metres over which the lanes of an edge's movements are separate."""
     lanes = [frozenset(move.lanes) for (before, _), move in movements.items() if before == name]
     if len(set(lanes)) < 2:
@@ -447,8 +447,8 @@ def _parse(path: Path) -> Element:
             raw = gzip.decompress(raw)
         if b"<!ENTITY" in raw:
             raise MapError(f"{path}: declares entities, which no SUMO file needs")
-        return ElementTree.fromstring(raw)
-    except (ElementTree.ParseError, OSError, EOFError) as error:
+        return ET.fromstring(raw)
+    except (ET.ParseError, OSError, EOFError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise MapError(f"{path}: not XML ({error})") from None

@@ -37,7 +37,7 @@ class Check(NamedTuple):
     tolerance : in words
     verdict : PASS, FAIL, NOT_COVERED or NEEDS_DATA
     source : ids of `facts/sources.toml`
-    note : why there is no value
+    note : why there is no value, or what is known about the difference
     """
 
     id: str
@@ -95,12 +95,12 @@ def _check(target: Mapping[str, Any], measure: Measure | None, data: Path | None
     if not len(parts) == len(goals) == len(ways):
         raise ValidationError(f"validation.toml: {target['id']}: parts, value and compare differ in number")
     found: Sequence[float | None]
-    missing, note = NOT_COVERED, ""
+    missing, note = NOT_COVERED, str(target.get("note", ""))
     if measure is None:
         found = [None] * len(goals)
     else:
         try:
-            values = measure.values(data)
+            values = measure(data)
             # what a measure leaves out at the end is not covered yet
             found = [*values, *[None] * (len(goals) - len(values))]
         except NeedsDataError as error:
@@ -115,9 +115,7 @@ def _check(target: Mapping[str, Any], measure: Measure | None, data: Path | None
         yield _best(target, best, dict(zip(parts, found, strict=True)), missing, note)
 
 
-def _best(
-    target: Mapping[str, Any], best: str, found: Mapping[str, float | None], missing: str, note: str
-) -> Check:
+def _best(target: Mapping[str, Any], best: str, found: Mapping[str, float | None], missing: str, note: str) -> Check:
     value = found[best]
     others = [v for name, v in found.items() if name != best and v is not None]
     verdict = missing if value is None or not others else PASS if value > max(others) else FAIL
@@ -188,14 +186,16 @@ def lines(checks: Sequence[Check]) -> Iterator[str]:
         if check.id != last:
             yield f"{check.id}  {check.quantity}  [{check.source}]"
             last = check.id
+            bad = [c for c in shown if c.id == check.id and c.verdict == FAIL]
+            if bad and check.note:
+                yield f"  note: {check.note}"
         name = check.part or "value"
         yield f"  {check.verdict.upper() if check.verdict == FAIL else check.verdict:<5} {name:<28} {_text(check)}"
     for verdict in (NEEDS_DATA, NOT_COVERED):
         names = dict.fromkeys(f"{c.id} {c.part}".strip() for c in checks if c.verdict == verdict)
         if names:
             yield f"{verdict}: {', '.join(names)}"
-    notes = dict.fromkeys(c.note for c in checks if c.note)
-    yield from notes
+    yield from dict.fromkeys(c.note for c in checks if c.verdict == NEEDS_DATA)
     counts = Counter(c.verdict for c in checks)
     yield ", ".join(f"{counts[v]} {v}" for v in (PASS, FAIL, NEEDS_DATA, NOT_COVERED) if counts[v])
 

@@ -22,7 +22,7 @@ import gzip
 import os
 from pathlib import Path
 from typing import NamedTuple
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -73,7 +73,7 @@ def peak() -> Peak:
     names, depart, routes, stops, gap = [], [], [], [], []
     for source, open_file in (("acosta.rou.xml.gz", gzip.open), ("acosta_busses.rou.xml", open)):
         with open_file(place / source) as file:
-            for item in ElementTree.parse(file).getroot().iter("vehicle"):
+            for item in ET.parse(file).getroot().iter("vehicle"):
                 names.append(item.attrib["id"])
                 depart.append(round(1000 * float(item.attrib["depart"])))
                 routes.append(sumo.route(item.find("route").attrib["edges"].split()))
@@ -119,9 +119,7 @@ def _run(streets: Streets, n: int) -> Record:
         t += 60_000
         arrivals = streets.advance(t, buffer)
         arrive[arrivals.vehicle] = arrivals.at_ms
-        parts.append(
-            [getattr(buffer, c)[: buffer.n].astype(np.int64) for c in ("car", "link", "enter_ms", "exit_ms")]
-        )
+        parts.append([getattr(buffer, c)[: buffer.n].astype(np.int64) for c in ("car", "link", "enter_ms", "exit_ms")])
     return Record(streets, *(np.concatenate(column) for column in zip(*parts, strict=True)), arrive)
 
 
@@ -133,16 +131,16 @@ def test_routes_are_as_long_as_in_sumo(peak: Peak) -> None:
 
 
 def test_mean_duration(peak: Peak) -> None:
-    """Target: within 10 % of 284.9 s."""
+    """Target: within 10 % of 284.9 s. Reached: 273.8 s; for tau from 1.48 to 1.52 s it stays within 10 %."""
     assert peak.theirs_s.mean() == pytest.approx(284.9, abs=0.05)
-    assert peak.ours_s.mean() == pytest.approx(peak.theirs_s.mean(), rel=0.10)
+    assert peak.ours_s.mean() == pytest.approx(peak.theirs_s.mean(), rel=0.05)  # reached: 3.9 % less
     assert peak.rings == 0
 
 
 def test_single_trips(peak: Peak) -> None:
-    """Target: median error within 20 %. Reached: 22 %, so this holds what is reached."""
-    assert np.median(np.abs(peak.ours_s / peak.theirs_s - 1)) < 0.235
-    assert np.corrcoef(peak.ours_s, peak.theirs_s)[0, 1] > 0.65
+    """Target: median error within 20 %. Reached: 21.4 %, so this holds what is reached."""
+    assert np.median(np.abs(peak.ours_s / peak.theirs_s - 1)) < 0.22
+    assert np.corrcoef(peak.ours_s, peak.theirs_s)[0, 1] > 0.70
 
 
 def test_hourly_link_flows(peak: Peak) -> None:

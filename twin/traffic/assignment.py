@@ -93,9 +93,7 @@ class Assignment(NamedTuple):
     iterations: int
 
 
-def assign(
-    network: RoadNetwork, demand: Demand, cost: Bpr, *, gap: float = 1e-4, iterations: int = 1000
-) -> Assignment:
+def assign(network: RoadNetwork, demand: Demand, cost: Bpr, *, gap: float = 1e-4, iterations: int = 1000) -> Assignment:
     """User equilibrium of fixed demand under static link costs.
 
     Parameters
@@ -129,7 +127,7 @@ def assign(
         if not routes.found.all():
             lost = int(np.argmin(routes.found))
             raise AssignmentError(f"no route from node {origin[lost]} to node {target[lost]}")
-        return np.bincount(routes.links, np.repeat(volume, np.diff(routes.ptr)), network.n_links)
+        return np.bincount(routes.links, np.repeat(volume, np.diff(routes.ptr)), network.n_links).astype(np.float64)
 
     flows = load(cost.seconds(np.zeros(network.n_links)))
     aims: list[NDArray[np.float64]] = []
