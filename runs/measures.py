@@ -7,7 +7,8 @@ Each function returns one number per part of its target. They know no target: ju
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ from numpy.typing import NDArray
 from maps.toy import corridor, toy_city
 from twin import facts
 from twin.autonomy.propilot import Autonomy
+from twin.chance import Stream, chance
 from twin.charging import kernels
 from twin.charging.models import read_models
 from twin.cloud.cells import Cells
+from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
 from twin.energy.powertrain import litres_per_100km, params_of, trace_energy, wh_per_km
+from twin.fleet import sales
 from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
-from twin.fleet.fleet import Fleet, State
+from twin.fleet.fleet import Fleet, Kind, State
 from twin.ota.campaign import Campaign
-from twin.settings import AutonomySettings, ClimateSettings, OtaSettings
+from twin.settings import AutonomySettings, ClimateSettings, DemandSettings, OtaSettings
 from twin.traffic.traversals import Traversals
 
 SEED = 5
@@ -37,6 +41,9 @@ _COLD_C = -7.0
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _MOTORWAY_KMH = 100.0
+_DRIVERS = 30_000
+_WEDNESDAY = datetime(2022, 10, 12)
+_THURSDAY, _SATURDAY = 1, 3  # days of a plan that starts on that Wednesday; its first day has no evening before
 _START_SOC = 0.1
 """Where a fast charge begins when a source does not say (the usual test is 10 to 80 %)."""
 
@@ -45,8 +52,8 @@ class NeedsDataError(ValueError):
     """A measure needs real data that is not there; the message names it."""
 
 
-Measure = Callable[[Path | None], list[float]]
-"""A function of the data folder (None when there is none) to one number per part of a target."""
+Measure = Callable[[Path | None], Sequence[float | None]]
+"""A function of the data folder (None: there is none) to one number per part of a target, None where there is none."""
 
 
 def _cycle(data: Path | None, name: str) -> NDArray[np.float64]:
@@ -270,6 +277,61 @@ def _current_software(_data: Path | None) -> list[float]:
     return [rollout.campaign.summary()["installed"] / 2000]
 
 
+# ------------------------------------------------------------------ demand and sales
+
+
+@cache
+def _demand(market: str) -> Demand:
+    """Days of 30,000 cars of a market in a toy town with approach roads; a tenth do not work, a fifth work outside."""
+    city = toy_city(24, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0))
+    fleet = Fleet(_DRIVERS)
+    rows = np.arange(_DRIVERS)
+
+    def any_of(nodes: NDArray[np.int32], tick: int) -> NDArray[np.int32]:
+        u = chance(SEED, Stream.HOME if tick == 0 else Stream.WORK, rows, tick)
+        return np.asarray(nodes[(u * len(nodes)).astype(np.int64)])
+
+    fleet.home_node[:] = any_of(city.place_node[city.places("home")], 0)
+    inside = any_of(city.place_node[city.places("work")], 1)
+    outside = any_of(city.outside_node[city.outside_km <= 20], 2)
+    kind = chance(SEED, Stream.WORK, rows, 3)
+    fleet.work_node[:] = np.select([kind < 0.1, kind < 0.1 + 0.9 * 0.2], [-1, outside], inside)
+    return Demand(city, fleet, DemandSettings(), market=market, seed=SEED, start=_WEDNESDAY)
+
+
+def _leaf_days(_data: Path | None) -> list[float]:
+    plan = _demand("us").plan_day(_THURSDAY)
+    return [float(plan.km.mean()), float(plan.km.sum() / len(np.unique(plan.car)))]
+
+
+def _month(_data: Path | None) -> list[float]:
+    """245 weekdays and 120 other days a year."""
+    weekday, weekend = (_demand("japan").plan_day(day).km.sum() / _DRIVERS for day in (_THURSDAY, _SATURDAY))
+    return [float(245 * weekday + 120 * weekend) / 12]
+
+
+def _start_hours(_data: Path | None) -> list[float]:
+    hour = _demand("us").plan_day(_THURSDAY).depart_ms // _HOUR_MS % 24
+    share = np.bincount(hour, minlength=24) / len(hour)
+    return [float(share[h]) for h in (7, 8, 16, 17, 18)]
+
+
+def _sold(market: str, kind: Kind, year: int, months: int) -> float:
+    """Thousands sold until `months` of `year` have passed; a year's sales are spread evenly over it."""
+    models = _models()
+    units = sales.sold(models, market, year)[models.kinds == kind].sum(axis=0)
+    return float(units[:-1].sum() + units[-1] * months / 12) / 1000
+
+
+def _electric_sold(_data: Path | None) -> list[float | None]:
+    # the United States are not all of North America, and sales in China are not among the facts
+    return [_sold("japan", Kind.ELECTRIC, 2023, 6), None, _sold("europe", Kind.ELECTRIC, 2023, 6), None]
+
+
+def _epower_sold(_data: Path | None) -> list[float]:
+    return [_sold("japan", Kind.EPOWER, 2018, 3), _sold("japan", Kind.EPOWER, 2021, 3)]
+
+
 MEASURES: Mapping[str, Measure] = {
     "V01": _wall_wh_per_km("leaf_ze1_40"),
     "V02": _wall_wh_per_km("leaf_ze1_62"),
@@ -277,12 +339,17 @@ MEASURES: Mapping[str, Measure] = {
     "V04": _kicks,
     "V06": _cold,
     "V07": _rogue,
+    "V08": _leaf_days,
+    "V10": _month,
+    "V11": _start_hours,
     "V15": _leaf_half_hour,
     "V16": _dc_minutes,
     "V19": _share_on_freeways,
     "V20": _km_between_take_overs,
     "V24": _current_software,
     "V25": _large_package,
+    "V26": _electric_sold,
+    "V27": _epower_sold,
     "V31": _real_trips,
 }
 """How each target's quantities are found; a target that is not here is not covered yet."""
