@@ -261,6 +261,43 @@ def report_command(
     return DONE
 
 
+@app.command(
+    "validate",
+    help="Check the twin against published and measured figures; exit 1 when one fails.\n\n"
+    "Example: twin validate --data ../shared/data",
+)
+def validate_command(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Folder of real data; default TWIN_DATA or ../shared/data."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Report to write; default results/validation.json.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Hold what the twin computes against the targets of `facts/validation.toml`."""
+    from maps.get import data_folder
+    from runs import validate as v
+
+    _talk(verbose=verbose)
+    target = out or v.REPORT
+    if target.is_dir():
+        raise _BadInput(f"{target}: is a folder; give --out a file name, such as {target / 'validation.json'}")
+    folder = data or data_folder()
+    checks = v.validate(folder, say=None if quiet else _say)
+    report = v.to_dict(checks, data=folder)
+    v.write(report, target)
+    if as_json:
+        _json({"path": str(target), **report})
+    else:
+        _print(() if quiet else v.lines(checks))
+        print(target)
+    return BUG if v.failed(checks) else DONE
+
+
 @app.command("doctor", help="Versions, processor, caches, data, memory and disk.\n\nExample: twin doctor")
 def doctor_command(as_json: AsJson = False, verbose: Verbose = False, quiet: Quiet = False) -> int:
     """Report on the machine and the installation."""

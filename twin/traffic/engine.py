@@ -52,12 +52,21 @@ class LinkPhysics:
     wave_ms: NDArray[np.int64]
 
     @classmethod
-    def of(cls, network: RoadNetwork, settings: TrafficSettings) -> LinkPhysics:
-        """Triangular fundamental diagram with jam spacing `spacing_m` and time gap `tau_s`."""
+    def of(
+        cls, network: RoadNetwork, settings: TrafficSettings, *, saturation_lanes: NDArray[np.float64] | None = None
+    ) -> LinkPhysics:
+        """Triangular fundamental diagram with jam spacing `spacing_m` and time gap `tau_s`.
+
+        `saturation_lanes`, above 0, is how many lanes' worth of flow a link's end lets through, where
+        that is not its lanes (lanes that turns share).
+        """
         length, speed, lanes = network.link_length, network.link_speed, network.link_lanes.astype(float)
+        flowing = lanes if saturation_lanes is None else np.asarray(saturation_lanes, float)
+        if flowing.shape != lanes.shape or not np.all(flowing > 0):
+            raise TrafficError(f"saturation lanes need one number above 0 for each of {len(lanes)} links")
         return cls(
             free_ms=np.maximum(1, np.rint(length / speed * 1000)).astype(np.int64),
-            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / lanes * 1e6).astype(np.int64),
+            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * 1e6).astype(np.int64),
             storage=np.maximum(1.0, length * lanes / settings.spacing_m),
             wave_ms=np.maximum(1, np.rint(length * settings.tau_s / settings.spacing_m * 1000)).astype(np.int64),
         )
@@ -75,13 +84,31 @@ class Streets:
     settings : TrafficSettings
     fleet_size : int
         Rows kept for fleet cars.
+    signals : (start_ms, stop_ms), each int64 of shape (n_links,), optional
+        Green windows within `settings.signal_cycle_s` where they are known, such as
+        `maps.sumo.SumoNetwork.greens`; `signal_plan` when left out.
+    saturation_lanes : float64, shape (n_links,), optional
+        See `LinkPhysics.of`; the links' lanes when left out.
+
+    Raises
+    ------
+    TrafficError
+        For a network too large, or green windows that are not one per link within a cycle.
     """
 
-    def __init__(self, network: RoadNetwork, settings: TrafficSettings, fleet_size: int) -> None:
+    def __init__(
+        self,
+        network: RoadNetwork,
+        settings: TrafficSettings,
+        fleet_size: int,
+        *,
+        signals: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+        saturation_lanes: NDArray[np.float64] | None = None,
+    ) -> None:
         self.network = network
         self.settings = settings
         self.fleet_size = fleet_size
-        self.physics = physics = LinkPhysics.of(network, settings)
+        self.physics = physics = LinkPhysics.of(network, settings, saturation_lanes=saturation_lanes)
         n = network.n_links
         if 3 * n >= 1 << 26:
             raise TrafficError(f"{n} links are more than the event keys hold (22 million)")
@@ -94,7 +121,8 @@ class Streets:
         self._fixed[:, k.WAVE_MS] = physics.wave_ms
         ends = np.cumsum(whole + 1)
         self._fixed[:, k.SLOTS] = ends - (whole + 1)
-        self._fixed[:, k.GREEN_FROM], self._fixed[:, k.GREEN_TO] = signal_plan(network, settings)
+        plan = signal_plan(network, settings) if signals is None else _checked(signals, n, settings)
+        self._fixed[:, k.GREEN_FROM], self._fixed[:, k.GREEN_TO] = plan
         self._state = np.zeros((n, 8), np.int64)
         self._state[:, k.NEXT_IN_US : k.NEXT_OUT_US + 1] = k.LONG_AGO
         self._state[:, k.HEAD_EVENT : k.GATE_EVENT + 1] = k.NEVER
@@ -346,6 +374,19 @@ def along(
     x = network.geom_x[point] * (1 - step) + network.geom_x[point + 1] * step
     y = network.geom_y[point] * (1 - step) + network.geom_y[point + 1] * step
     return x.astype(np.float32), y.astype(np.float32)
+
+
+def _checked(
+    signals: tuple[NDArray[np.int64], NDArray[np.int64]], links: int, settings: TrafficSettings
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    start, stop = (np.asarray(part, np.int64) for part in signals)
+    cycle = settings.signal_cycle_s * 1000
+    if start.shape != (links,) or stop.shape != (links,):
+        raise TrafficError(f"green windows need one start and one end for each of {links} links")
+    wrong = (start < 0) | (start >= cycle) | (stop < start) | (stop - start > cycle)
+    if wrong.any():
+        raise TrafficError(f"the green window of link {int(np.argmax(wrong))} does not fit the cycle of {cycle} ms")
+    return start, stop
 
 
 def signal_plan(network: RoadNetwork, settings: TrafficSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
