@@ -126,7 +126,8 @@ class Streets:
         self._spare = list(range(len(self._vehicles) - 1, fleet_size - 1, -1))
         self._route = np.empty(1 << 16, np.int32)
         self._route_end = 0
-        self._departing: list[NDArray[np.int64]] = []
+        self._departing = np.empty(0, np.int64)
+        self._departing_later: list[NDArray[np.int64]] = []
         self._arrived = np.empty(4096, np.int32)
         self._arrived_ms = np.empty(4096, np.int64)
 
@@ -240,7 +241,7 @@ class Streets:
         record["gap_permille"][rows] = gap_permille
         record["pace_permille"][rows] = pace_permille
         self._busy[rows] = True
-        self._departing.append(rows)
+        self._departing_later.append(rows)
 
     def rows_for(self, count: int) -> NDArray[np.int64]:
         """Idle vehicle rows for other traffic; taken back by `release` when they arrive."""
@@ -284,8 +285,11 @@ class Streets:
         """Move everything up to `until_ms` (exclusive); fills `traversals` afresh."""
         if until_ms > HORIZON_MS:
             raise TrafficError("the streets' times hold 24 days from the start, no more")
-        departing = np.concatenate(self._departing) if self._departing else np.empty(0, np.int64)
-        departing = departing[np.lexsort((departing, self._vehicles["depart_ms"][departing]))]
+        departing = self._departing
+        if self._departing_later:
+            departing = np.concatenate([departing, *self._departing_later])
+            departing = departing[np.lexsort((departing, self._vehicles["depart_ms"][departing]))]
+            self._departing_later.clear()
         clock = self._clock
         clock[k.NEXT_DEPARTURE] = clock[k.TRAVERSALS] = clock[k.ARRIVALS] = 0
         traversals.n = 0
@@ -306,7 +310,7 @@ class Streets:
             traversals.grow(2 * traversals.capacity)
             self._arrived = np.concatenate([self._arrived, np.empty_like(self._arrived)])
             self._arrived_ms = np.concatenate([self._arrived_ms, np.empty_like(self._arrived_ms)])
-        self._departing = [departing[clock[k.NEXT_DEPARTURE] :]]
+        self._departing = departing[clock[k.NEXT_DEPARTURE] :]
         done = int(clock[k.ARRIVALS])
         arrived = self._arrived[:done].copy()
         self._busy[arrived] = False
