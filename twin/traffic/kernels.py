@@ -88,6 +88,8 @@ _ID_MASK = np.int64((1 << _ID_BITS) - 1)
 DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
 
 compiled = njit(cache=True, error_model="numpy")
+# an array is seven machine words to the function that is called: on the way that every car takes, that would be the work
+inlined = njit(cache=True, error_model="numpy", forceinline=True)
 
 
 @intrinsic
@@ -144,7 +146,7 @@ def pop_far(far, clock):  # type: ignore[no-untyped-def]
     far[i] = key
 
 
-@compiled
+@inlined
 def push(near, queue, far, clock, time, ident):  # type: ignore[no-untyped-def]
     """Add the event of a link's head (ident: the link) or gate (n_links + link); each has one at most.
 
@@ -189,7 +191,7 @@ def ceil_ms(us):  # type: ignore[no-untyped-def]
     return -((-us) // 1000)
 
 
-@compiled
+@inlined
 def room_at(links, slots, link):  # type: ignore[no-untyped-def]
     """When the link has room for its next vehicle; NEVER while that depends on a vehicle that has not left."""
     here = links[link]
@@ -200,7 +202,7 @@ def room_at(links, slots, link):  # type: ignore[no-untyped-def]
     return max(np.int64(slots[here.slots + count_in % storage].ms), ceil_ms(here.next_in_us))
 
 
-@compiled
+@inlined
 def schedule_head(links, slots, green_ms, near, queue, far, clock, link, cycle_ms):  # type: ignore[no-untyped-def]
     """Set the event at which the head vehicle of a link may leave it."""
     here = links[link]
@@ -271,7 +273,7 @@ def keep_pace(allowed_us, now, headway_us):  # type: ignore[no-untyped-def]
     return exact + headway_us
 
 
-@compiled
+@inlined
 def enter(links, slots, vehicles, route, green_ms, near, queue, far, clock, link, who, now, cycle_ms):  # type: ignore[no-untyped-def]
     """Put a vehicle onto a link, the one at its position in the route."""
     here, car = links[link], vehicles[who]
@@ -288,7 +290,7 @@ def enter(links, slots, vehicles, route, green_ms, near, queue, far, clock, link
         schedule_head(links, slots, green_ms, near, queue, far, clock, link, cycle_ms)
 
 
-@compiled
+@inlined
 def leave(links, slots, vehicles, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit):  # type: ignore[no-untyped-def]
     """Take the head vehicle off a link; its space travels back as a hole. Returns the vehicle.
 
