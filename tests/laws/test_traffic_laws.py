@@ -72,9 +72,7 @@ def reference(town, routes, depart_ms, gaps, paces, settings) -> Reference:  # t
     links = [Link(*row[:5], green=(row[5], row[6])) for row in rows]
     weight = np.concatenate([physics.headway_us, physics.headway_us * town.link_lanes]).tolist()
     cars = [Car(list(map(int, r)), *c) for r, *c in zip(routes, depart_ms, gaps, paces, strict=True)]
-    return Reference(
-        links, weight, cars, cycle_ms=settings.signal_cycle_s * 1000, ring_ms=settings.gridlock_s * 1000
-    )
+    return Reference(links, weight, cars, cycle_ms=settings.signal_cycle_s * 1000, ring_ms=settings.gridlock_s * 1000)
 
 
 @settings(max_examples=40, deadline=None)

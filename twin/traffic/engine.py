@@ -120,7 +120,7 @@ class Streets:
         self._near = np.full(k.NEAR_MS, k.NOBODY, np.int32)
         self._queue = np.full(2 * n, k.IDLE, np.int32)
         self._far = np.empty(3 * n + 1024, np.int64)
-        self._clock = np.zeros(10, np.int64)
+        self._clock = np.zeros(k.CLOCK_SIZE, np.int64)
         self._vehicles = idle_vehicles(fleet_size + 1024)
         self._busy = np.zeros(len(self._vehicles), bool)
         self._spare = list(range(len(self._vehicles) - 1, fleet_size - 1, -1))
@@ -161,11 +161,11 @@ class Streets:
     @property
     def link_vehicles(self) -> NDArray[np.int64]:
         """Vehicles on each link now."""
-        return (self._links["count_in"] - self._links["count_out"]).astype(np.int64)
+        return np.asarray(self._links["count_in"] - self._links["count_out"], np.int64)
 
     def first_ms(self, vehicles: ArrayLike) -> NDArray[np.int64]:
         """When vehicles left the source queue and entered their first link."""
-        return self._vehicles["first_ms"][np.asarray(vehicles)].astype(np.int64)
+        return np.asarray(self._vehicles["first_ms"][np.asarray(vehicles)], np.int64)
 
     def has_trip(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
         """Whether vehicles are on the road or wait to enter it."""
@@ -225,7 +225,10 @@ class Streets:
         if not meets.all():
             raise TrafficError(f"a route has a gap after link {route_links[at[np.argmin(meets)]]}")
         gap_permille, pace_permille = np.rint(np.multiply(gap, 1000)), np.rint(np.multiply(pace, 1000))
-        if min(np.min(gap_permille), np.min(pace_permille)) < 0 or max(np.max(gap_permille), np.max(pace_permille)) > 32767:
+        if (
+            min(np.min(gap_permille), np.min(pace_permille)) < 0
+            or max(np.max(gap_permille), np.max(pace_permille)) > 32767
+        ):
             raise TrafficError("gap and pace are between 0 and 32 times a link's own")
         if np.max(at_ms) >= HORIZON_MS:
             raise TrafficError("a departure is beyond the 24 days that the streets' times hold")
@@ -263,7 +266,10 @@ class Streets:
     def _reserve(self, size: int) -> int:
         if self._route_end + size > len(self._route):
             busy = np.flatnonzero(self._busy)
-            starts, ends = self._vehicles["position"][busy].astype(np.int64), self._vehicles["end"][busy].astype(np.int64)
+            starts, ends = (
+                self._vehicles["position"][busy].astype(np.int64),
+                self._vehicles["end"][busy].astype(np.int64),
+            )
             lengths = ends - starts
             total = int(lengths.sum())
             shift = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(busy) else lengths

@@ -71,8 +71,11 @@ MERGE = np.dtype(
 )
 # rows are links, then the source of each link
 WAITER = np.dtype([("tag", "i8"), ("weight", "i4"), ("next", "i4"), ("target", "i4"), ("last", "i4")])
-# entries of `clock`
-FAR_SIZE, CURSOR, NEXT_DEPARTURE, MOVED, RINGS_TURNED, RING_VEHICLES, ON_ROAD, IN_SOURCE, TRAVERSALS, ARRIVALS = range(10)
+# entries of `clock`; no event is due before CURSOR
+CLOCK_SIZE = 10
+FAR_SIZE, CURSOR, NEXT_DEPARTURE, MOVED, RINGS_TURNED, RING_VEHICLES, ON_ROAD, IN_SOURCE, TRAVERSALS, ARRIVALS = range(
+    10
+)
 
 NEVER = np.int64(2**62)
 NOBODY = np.int64(-1)
@@ -88,7 +91,7 @@ _ID_MASK = np.int64((1 << _ID_BITS) - 1)
 DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
 
 compiled = njit(cache=True, error_model="numpy")
-# an array is seven machine words to the function that is called: on the way that every car takes, that would be the work
+# an array is seven machine words to the function that is called: where every car passes, that would be the work
 inlined = njit(cache=True, error_model="numpy", forceinline=True)
 
 
@@ -502,7 +505,9 @@ def advance(  # type: ignore[no-untyped-def]
                         # the signal turned red while it waited
                         push(near, queue, far, clock, shows, waiter)
                         continue
-                    who = leave(links, slots, vehicles, waiter, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
+                    who = leave(
+                        links, slots, vehicles, waiter, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
+                    )
                     vehicles[who].position += 1
                     link = waiter
                 else:
