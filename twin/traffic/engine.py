@@ -118,6 +118,7 @@ class Streets:
         self._slots["vehicle"] = k.NOBODY
         self._slots["ms"] = k.LONG_AGO
         self._near = np.full(k.NEAR_MS, k.NOBODY, np.int32)
+        self._due = np.zeros(k.NEAR_MS // 64, np.uint64)
         self._queue = np.full(2 * n, k.IDLE, np.int32)
         self._far = np.empty(3 * n + 1024, np.int64)
         self._clock = np.zeros(k.CLOCK_SIZE, np.int64)
@@ -260,7 +261,7 @@ class Streets:
         link = int(self.current_link([vehicle])[0])
         k.cut_short(
             vehicle, link, now_ms, self._links, self._slots, self._vehicles, self._green_ms, self._waiting,
-            self._near, self._queue, self._far, self._clock, self.settings.signal_cycle_s * 1000,
+            self._near, self._due, self._queue, self._far, self._clock, self.settings.signal_cycle_s * 1000,
         )  # fmt: skip
 
     def _reserve(self, size: int) -> int:
@@ -302,7 +303,7 @@ class Streets:
         while True:
             code = k.advance(
                 until_ms, self._links, self._slots, self._vehicles, self._route, self._green_ms, self._merges,
-                self._waiting, departing, self._near, self._queue, self._far, clock,
+                self._waiting, departing, self._near, self._due, self._queue, self._far, clock,
                 self.settings.signal_cycle_s * 1000, self.settings.gridlock_s * 1000, self.fleet_size,
                 traversals.car, traversals.link, traversals.enter_ms, traversals.exit_ms,
                 self._arrived, self._arrived_ms,

@@ -112,6 +112,16 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
     return types.void(array, types.int64), code
 
 
+@intrinsic
+def lowest_bit(typing_context, word):  # type: ignore[no-untyped-def]
+    """Index of the lowest bit set in a word that is not 0."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), code
+
+
 @compiled
 def push_far(far, clock, time, ident):  # type: ignore[no-untyped-def]
     """Add an event to the four-ary heap of keys (time, ident)."""
@@ -150,11 +160,22 @@ def pop_far(far, clock):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def push(near, queue, far, clock, time, ident):  # type: ignore[no-untyped-def]
+def next_due(due, time, stop):  # type: ignore[no-untyped-def]
+    """First millisecond from `time` on that has a chain of events, but not after `stop`."""
+    while time < stop:
+        word = due[(time & _NEAR_MASK) >> 6] >> np.uint64(time & 63)
+        if word != 0:
+            return min(stop, time + lowest_bit(word))
+        time = min(stop, (time | 63) + 1)
+    return time
+
+
+@inlined
+def push(near, due, queue, far, clock, time, ident):  # type: ignore[no-untyped-def]
     """Add the event of a link's head (ident: the link) or gate (n_links + link); each has one at most.
 
     Almost every event is less than a minute ahead: `near` has one chain per millisecond,
-    in order of ident, linked by `queue`. The others go to a heap.
+    in order of ident, linked by `queue`, and `due` one bit for it. The others go to a heap.
     """
     cursor = clock[CURSOR]
     if time < cursor or time >= cursor + NEAR_MS:
@@ -162,6 +183,8 @@ def push(near, queue, far, clock, time, ident):  # type: ignore[no-untyped-def]
         push_far(far, clock, time, ident)
         return
     other = np.int64(near[time & _NEAR_MASK])
+    if other == NOBODY:
+        due[(time & _NEAR_MASK) >> 6] |= np.uint64(1) << np.uint64(time & 63)
     if other == NOBODY or ident < other:
         queue[ident] = other
         near[time & _NEAR_MASK] = ident
@@ -206,23 +229,23 @@ def room_at(links, slots, link):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def schedule_head(links, slots, green_ms, near, queue, far, clock, link, cycle_ms):  # type: ignore[no-untyped-def]
+def schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms):  # type: ignore[no-untyped-def]
     """Set the event at which the head vehicle of a link may leave it."""
     here = links[link]
     arrives = np.int64(slots[here.slots + here.count_out % here.storage].ms)
     ready = max(arrives, ceil_ms(here.next_out_us))
     if here.signal:
         ready = green(green_ms, link, ready, cycle_ms)
-    push(near, queue, far, clock, ready, link)
+    push(near, due, queue, far, clock, ready, link)
 
 
 @compiled
-def schedule_gate(links, slots, near, queue, far, clock, link, now, n_links):  # type: ignore[no-untyped-def]
+def schedule_gate(links, slots, near, due, queue, far, clock, link, now, n_links):  # type: ignore[no-untyped-def]
     """Set the event at which a link with waiters can take the next one, if that moment is known."""
     if queue[n_links + link] == IDLE:
         opens = room_at(links, slots, link)
         if opens != NEVER:
-            push(near, queue, far, clock, max(now, opens), n_links + link)
+            push(near, due, queue, far, clock, max(now, opens), n_links + link)
 
 
 @compiled
@@ -277,7 +300,7 @@ def keep_pace(allowed_us, now, headway_us):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def enter(links, slots, vehicles, route, green_ms, near, queue, far, clock, link, who, now, cycle_ms):  # type: ignore[no-untyped-def]
+def enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, link, who, now, cycle_ms):  # type: ignore[no-untyped-def]
     """Put a vehicle onto a link, the one at its position in the route."""
     here, car = links[link], vehicles[who]
     count = here.count_in
@@ -290,7 +313,7 @@ def enter(links, slots, vehicles, route, green_ms, near, queue, far, clock, link
     position = car.position + 1
     car.next_link = route[position] if position < car.end else NOBODY
     if count == here.count_out:
-        schedule_head(links, slots, green_ms, near, queue, far, clock, link, cycle_ms)
+        schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms)
 
 
 @inlined
@@ -374,6 +397,7 @@ def advance(  # type: ignore[no-untyped-def]
     waiting,
     departing,
     near,
+    due,
     queue,
     far,
     clock,
@@ -406,8 +430,7 @@ def advance(  # type: ignore[no-untyped-def]
         key = far[0] if clock[FAR_SIZE] else NEVER
         far_ms = key >> _ID_BITS
         stop = min(until, far_ms, starts)
-        while cursor < stop and near[cursor & _NEAR_MASK] == NOBODY:
-            cursor += 1
+        cursor = next_due(due, cursor, stop)
         clock[CURSOR] = cursor
         if starts < until and starts <= far_ms and starts <= cursor:
             # a departure joins the source queue of its first link
@@ -420,7 +443,7 @@ def advance(  # type: ignore[no-untyped-def]
             if merges[target].source_first == NOBODY:
                 merges[target].source_first = who
                 enlist(links, merges, waiting, target, n_links + target)
-                schedule_gate(links, slots, near, queue, far, clock, target, starts, n_links)
+                schedule_gate(links, slots, near, due, queue, far, clock, target, starts, n_links)
             else:
                 vehicles[merges[target].source_last].next_in_source = who
             merges[target].source_last = who
@@ -432,6 +455,8 @@ def advance(  # type: ignore[no-untyped-def]
         if ident != NOBODY and cursor < until and (cursor << _ID_BITS) + ident < key:
             now = cursor
             near[cursor & _NEAR_MASK] = queue[ident]
+            if queue[ident] == NOBODY:
+                due[(cursor & _NEAR_MASK) >> 6] &= ~(np.uint64(1) << np.uint64(cursor & 63))
         else:
             now = far_ms
             ident = key & _ID_MASK
@@ -440,9 +465,7 @@ def advance(  # type: ignore[no-untyped-def]
         # will touch is fetched link by link of the chain that leads there, one stage per event.
         soon = np.int64(queue[soon]) if soon != NOBODY else NOBODY
         if soon < 0:
-            ahead = max(ahead + 1, cursor + LOOK_AHEAD_MS // 4)
-            while ahead < cursor + LOOK_AHEAD_MS and near[ahead & _NEAR_MASK] == NOBODY:
-                ahead += 1
+            ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
             soon = np.int64(near[ahead & _NEAR_MASK])
         if soon_4 != NOBODY:
             prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
@@ -483,14 +506,14 @@ def advance(  # type: ignore[no-untyped-def]
             elif links[target].first_waiter != NOBODY or room_at(links, slots, target) > now:
                 # nobody overtakes those who wait
                 enlist(links, merges, waiting, target, link)
-                schedule_gate(links, slots, near, queue, far, clock, target, now, n_links)
+                schedule_gate(links, slots, near, due, queue, far, clock, target, now, n_links)
                 if queue[n_links + target] == IDLE:
                     watch_ring(links, merges, waiting, queue, far, clock, link, now, ring_ms, n_links)
                 continue
             leave(links, slots, vehicles, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
             if target != NOBODY:
                 vehicles[who].position += 1
-                enter(links, slots, vehicles, route, green_ms, near, queue, far, clock, target, who, now, cycle_ms)
+                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, target, who, now, cycle_ms)
         elif ident < 2 * n_links:
             # a link can take its next vehicle: give the turn to a waiter
             target = ident - n_links
@@ -503,7 +526,7 @@ def advance(  # type: ignore[no-untyped-def]
                     shows = green(green_ms, waiter, now, cycle_ms) if links[waiter].signal else now
                     if shows > now:
                         # the signal turned red while it waited
-                        push(near, queue, far, clock, shows, waiter)
+                        push(near, due, queue, far, clock, shows, waiter)
                         continue
                     who = leave(
                         links, slots, vehicles, waiter, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
@@ -518,12 +541,12 @@ def advance(  # type: ignore[no-untyped-def]
                     vehicles[who].first_ms = now
                 merges[target].virtual = waiting[waiter].tag
                 waiting[waiter].tag += waiting[waiter].weight
-                enter(links, slots, vehicles, route, green_ms, near, queue, far, clock, target, who, now, cycle_ms)
+                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, target, who, now, cycle_ms)
                 if waiter >= n_links and merges[target].source_first != NOBODY:
                     enlist(links, merges, waiting, target, waiter)
                 break
             if links[target].first_waiter != NOBODY:
-                schedule_gate(links, slots, near, queue, far, clock, target, now, n_links)
+                schedule_gate(links, slots, near, due, queue, far, clock, target, now, n_links)
                 if queue[ident] == IDLE:
                     # it has filled up: those left behind may stand in a ring now
                     waiter = np.int64(links[target].first_waiter)
@@ -558,24 +581,24 @@ def advance(  # type: ignore[no-untyped-def]
                 # the next vehicle's slot is the one that this vehicle takes
                 here = links[other]
                 follows = np.int64(slots[here.slots + (here.count_out - 1) % here.storage].vehicle)
-                enter(links, slots, vehicles, route, green_ms, near, queue, far, clock, other, who, now, cycle_ms)
+                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, other, who, now, cycle_ms)
                 who = follows
             for _ in range(length):
                 target = np.int64(waiting[other].target)
                 waiting[other].target = NOBODY
                 if queue[other] == IDLE:
-                    schedule_head(links, slots, green_ms, near, queue, far, clock, other, cycle_ms)
+                    schedule_head(links, slots, green_ms, near, due, queue, far, clock, other, cycle_ms)
                 other = target
             continue
         # `link` lost its head: those who wait for it may come, its next vehicle moves up
         if links[link].first_waiter != NOBODY:
-            schedule_gate(links, slots, near, queue, far, clock, link, now, n_links)
+            schedule_gate(links, slots, near, due, queue, far, clock, link, now, n_links)
         if links[link].count_in > links[link].count_out:
-            schedule_head(links, slots, green_ms, near, queue, far, clock, link, cycle_ms)
+            schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms)
 
 
 @compiled
-def cut_short(who, link, now, links, slots, vehicles, green_ms, waiting, near, queue, far, clock, cycle_ms):  # type: ignore[no-untyped-def]
+def cut_short(who, link, now, links, slots, vehicles, green_ms, waiting, near, due, queue, far, clock, cycle_ms):  # type: ignore[no-untyped-def]
     """Let a vehicle on `link` leave the streets at the end of that link."""
     vehicles[who].end = vehicles[who].position + 1
     vehicles[who].next_link = NOBODY
@@ -583,7 +606,7 @@ def cut_short(who, link, now, links, slots, vehicles, green_ms, waiting, near, q
     if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
         delist(links, waiting, link)
         shows = green(green_ms, link, now, cycle_ms)
-        push(near, queue, far, clock, shows, link)
+        push(near, due, queue, far, clock, shows, link)
 
 
 @compiled
