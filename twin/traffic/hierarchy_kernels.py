@@ -49,7 +49,13 @@ def contract(adj_ptr, adj, parent):  # type: ignore[no-untyped-def]
                     up_head[size] = u
                     size += 1
             c = sibling[c]
-        up_head[start:size].sort()
+        for i in range(start + 1, size):  # short and nearly sorted lists
+            u = up_head[i]
+            j = i - 1
+            while j >= start and up_head[j] > u:
+                up_head[j + 1] = up_head[j]
+                j -= 1
+            up_head[j + 1] = u
         up_ptr[v + 1] = size
         parent[v] = up_head[start] if size > start else n
         sibling[v] = child[parent[v]]
@@ -65,7 +71,7 @@ def triangles(up_ptr, up_head):  # type: ignore[no-untyped-def]
     for v in range(n):
         degree = up_ptr[v + 1] - up_ptr[v]
         count += degree * (degree - 1) // 2
-    opposite = np.empty(count, np.int32)
+    opposite = np.empty(count, np.uint32)
     k = 0
     for v in range(n):
         for i in range(up_ptr[v], up_ptr[v + 1]):

@@ -112,12 +112,14 @@ def _augment(state, parent, path, used, after, before):  # type: ignore[no-untyp
 
 
 @njit(cache=True)
-def dissect(adj_ptr, adj, x, y, nodes, begin, directions, held, leaf):  # type: ignore[no-untyped-def]
-    """Put `nodes[begin:]` into contraction order, separators behind what they separate.
+def dissect(adj_ptr, adj, along, held, leaf):  # type: ignore[no-untyped-def]
+    """Put nodes into contraction order, separators behind what they separate; the answer is `along[0]`.
 
-    `directions` are angles, rad; `held` is the share of nodes held apart on either side.
+    Each row of `along` holds the same nodes, sorted along one direction; `held` are the shares
+    of nodes that are held apart at either end. Parts of up to `leaf` nodes stay as they are.
     """
-    n = len(x)
+    directions, count = along.shape
+    n = len(adj_ptr) - 1
     part = np.full(n, -1, np.int64)
     is_end = np.zeros(n, np.bool_)
     used = np.zeros(n, np.bool_)
@@ -128,40 +130,40 @@ def dissect(adj_ptr, adj, x, y, nodes, begin, directions, held, leaf):  # type: 
     queue = np.empty(2 * n, np.int64)
     path = np.empty(2 * n, np.int64)
     side = np.zeros(n, np.int8)
+    moved = np.empty(n, np.int64)
+    bounds = np.empty(3, np.int64)
     todo = np.empty((n + 2, 2), np.int64)
-    todo[0, 0], todo[0, 1] = begin, len(nodes)
-    open_parts = 1
+    todo[0, 0], todo[0, 1] = 0, count
+    waiting = 1
     here = 0
-    while open_parts:
-        open_parts -= 1
-        lo, hi = todo[open_parts, 0], todo[open_parts, 1]
+    while waiting:
+        waiting -= 1
+        lo, hi = todo[waiting, 0], todo[waiting, 1]
         size = hi - lo
         if size <= leaf:
             continue
         here += 1
-        mine = nodes[lo:hi].copy()
-        for v in mine:
+        for v in along[0, lo:hi]:
             part[v] = here
         best_score = np.inf
-        for angle in directions:
-            key = np.cos(angle) * x[mine] + np.sin(angle) * y[mine]
-            sorted_nodes = mine[np.argsort(key, kind="mergesort")]
+        for d in range(directions):
+            mine = along[d, lo:hi]
             for share in held:
                 k = max(1, int(share * size))
-                sources = sorted_nodes[:k]
-                for v in mine:
-                    is_end[v] = False
+                for i in range(size):
+                    v = mine[i]
+                    is_end[v] = i >= size - k
                     used[v] = False
                     after[v] = -1
                     before[v] = -1
-                for v in sorted_nodes[size - k :]:
-                    is_end[v] = True
                 cut = 0
                 while True:
                     for v in mine:
                         seen[2 * v] = False
                         seen[2 * v + 1] = False
-                    end = _grow(adj_ptr, adj, part, here, sources, is_end, used, after, before, seen, parent, queue)
+                    end = _grow(
+                        adj_ptr, adj, part, here, mine[:k], is_end, used, after, before, seen, parent, queue
+                    )
                     if end < 0:
                         break
                     _augment(end, parent, path, used, after, before)
@@ -169,23 +171,23 @@ def dissect(adj_ptr, adj, x, y, nodes, begin, directions, held, leaf):  # type: 
                 near = 0
                 for v in mine:
                     near += seen[2 * v + 1]
-                # a small cut is worth more the more it parts; an empty one is free
+                # a small cut is worth more the more it parts
                 score = cut / (min(near, size - cut - near) + 0.3 * size)
                 if score < best_score:
                     best_score = score
                     for v in mine:
                         side[v] = 0 if seen[2 * v + 1] else (2 if seen[2 * v] else 1)
-        at = lo
-        bounds = np.empty(3, np.int64)
-        for s in range(3):
-            for v in mine:
-                if side[v] == s:
-                    nodes[at] = v
-                    at += 1
-            bounds[s] = at
-        for v in nodes[bounds[1] : hi]:
+        for d in range(directions):
+            moved[:size] = along[d, lo:hi]
+            at = lo
+            for s in range(3):
+                for v in moved[:size]:
+                    if side[v] == s:
+                        along[d, at] = v
+                        at += 1
+                bounds[s] = at
+        for v in along[0, bounds[1] : hi]:
             part[v] = -1
-        # both may share the number of their part no more: the second gets its own when it is taken up
-        todo[open_parts, 0], todo[open_parts, 1] = lo, bounds[0]
-        todo[open_parts + 1, 0], todo[open_parts + 1, 1] = bounds[0], bounds[1]
-        open_parts += 2
+        todo[waiting, 0], todo[waiting, 1] = lo, bounds[0]
+        todo[waiting + 1, 0], todo[waiting + 1, 1] = bounds[0], bounds[1]
+        waiting += 2

@@ -117,7 +117,7 @@ class Work(NamedTuple):
     def of(cls, ranks: int, links: int, turns: int) -> Work:
         """Arrays for one thread."""
         return cls(
-            reach=np.full((2, ranks), 2**60, np.int64),
+            reach=np.full((2, ranks), 2**30, np.int32),
             via=np.zeros((2, ranks), np.int32),
             chain=np.zeros(ranks + 8, np.int64),
             climb=np.zeros(ranks + 8, np.int64),

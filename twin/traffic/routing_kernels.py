@@ -15,7 +15,7 @@ from numba import njit
 
 FOUND, NO_ROUTE, SAME_NODE = 0, 1, 2
 
-_FAR = np.int64(2**60)
+_FAR = np.int64(2**30)
 _CLOSED = np.int64(2**30)
 _BITS = 26
 _MASK = np.int64((1 << _BITS) - 1)
