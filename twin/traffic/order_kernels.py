@@ -161,9 +161,7 @@ def dissect(adj_ptr, adj, along, held, leaf):  # type: ignore[no-untyped-def]
                     for v in mine:
                         seen[2 * v] = False
                         seen[2 * v + 1] = False
-                    end = _grow(
-                        adj_ptr, adj, part, here, mine[:k], is_end, used, after, before, seen, parent, queue
-                    )
+                    end = _grow(adj_ptr, adj, part, here, mine[:k], is_end, used, after, before, seen, parent, queue)
                     if end < 0:
                         break
                     _augment(end, parent, path, used, after, before)
