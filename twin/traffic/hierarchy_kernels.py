@@ -31,7 +31,8 @@ def contract(adj_ptr, adj, parent):  # type: ignore[no-untyped-def]
         start = size
         if size + n - v > len(up_head):
             grown = np.empty(2 * len(up_head) + n, np.int32)
-            grown[:size] = up_head[:size]
+            for a in range(size):
+                grown[a] = up_head[a]
             up_head = grown
         mark[v] = v
         for e in range(adj_ptr[v], adj_ptr[v + 1]):
@@ -60,7 +61,7 @@ def contract(adj_ptr, adj, parent):  # type: ignore[no-untyped-def]
         parent[v] = up_head[start] if size > start else n
         sibling[v] = child[parent[v]]
         child[parent[v]] = v
-    return up_ptr, up_head[:size].copy()
+    return up_ptr, up_head[:size]
 
 
 @njit(cache=True)
@@ -102,7 +103,9 @@ def customise(edge_link, edge_arc, edge_way, cost, up_ptr, opposite, weight, fir
     or, where `first` is -1, the link `second` (-1: a step that costs nothing).
     On equal cost the link with the lower number stays, and a link before a detour.
     """
-    weight[:] = CLOSED
+    for a in range(weight.shape[1]):
+        weight[0, a] = CLOSED
+        weight[1, a] = CLOSED
     for e in range(len(edge_link)):
         link = edge_link[e]
         ms = cost[link] if link >= 0 else 0

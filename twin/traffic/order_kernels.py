@@ -143,8 +143,8 @@ def dissect(adj_ptr, adj, along, held, leaf):  # type: ignore[no-untyped-def]
         if size <= leaf:
             continue
         here += 1
-        for v in along[0, lo:hi]:
-            part[v] = here
+        for i in range(lo, hi):
+            part[along[0, i]] = here
         best_score = np.inf
         for d in range(directions):
             mine = along[d, lo:hi]
@@ -176,16 +176,17 @@ def dissect(adj_ptr, adj, along, held, leaf):  # type: ignore[no-untyped-def]
                     for v in mine:
                         side[v] = 0 if seen[2 * v + 1] else (2 if seen[2 * v] else 1)
         for d in range(directions):
-            moved[:size] = along[d, lo:hi]
+            for i in range(size):
+                moved[i] = along[d, lo + i]
             at = lo
             for s in range(3):
-                for v in moved[:size]:
-                    if side[v] == s:
-                        along[d, at] = v
+                for i in range(size):
+                    if side[moved[i]] == s:
+                        along[d, at] = moved[i]
                         at += 1
                 bounds[s] = at
-        for v in along[0, bounds[1] : hi]:
-            part[v] = -1
+        for i in range(bounds[1], hi):
+            part[along[0, i]] = -1
         todo[waiting, 0], todo[waiting, 1] = lo, bounds[0]
         todo[waiting + 1, 0], todo[waiting + 1, 1] = bounds[0], bounds[1]
         waiting += 2

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from maps.network import RoadNetwork
 from twin.traffic import routing_kernels as k
 from twin.traffic.hierarchy import Hierarchy
+from twin.traffic.hierarchy_kernels import CLOSED
 
 
 class Routes(NamedTuple):
@@ -87,8 +88,8 @@ class Work(NamedTuple):
 
     Attributes
     ----------
-    reach, via : shape (2, ranks)
-        Cost from the origin and to the target, far between searches; the arc it came by.
+    reach, via : int32, shape (2, ranks)
+        Cost from the origin and to the target, CLOSED between searches; the arc it came by.
     chain, climb : int64, shape (ranks,)
         A stack of arcs and one of nodes.
     remaining, asked : int64, shape (ranks,)
@@ -100,7 +101,7 @@ class Work(NamedTuple):
         Number of the search over links, and how many routes were searched again.
     """
 
-    reach: NDArray[np.int64]
+    reach: NDArray[np.int32]
     via: NDArray[np.int32]
     chain: NDArray[np.int64]
     climb: NDArray[np.int64]
@@ -117,7 +118,7 @@ class Work(NamedTuple):
     def of(cls, ranks: int, links: int, turns: int) -> Work:
         """Arrays for one thread."""
         return cls(
-            reach=np.full((2, ranks), 2**30, np.int32),
+            reach=np.full((2, ranks), CLOSED, np.int32),
             via=np.zeros((2, ranks), np.int32),
             chain=np.zeros(ranks + 8, np.int64),
             climb=np.zeros(ranks + 8, np.int64),
@@ -192,7 +193,7 @@ class Router:
         if not np.array_equal(cost_ms, self._cost_ms):
             if np.any(cost_ms < self._free_ms):
                 raise ValueError("a link cost is below the free-flow time the router was built with")
-            self._cost_ms = np.array(cost_ms, np.int64)
+            self._cost_ms = np.minimum(cost_ms, CLOSED, dtype=np.int64)
             self._hierarchy.customise(self._cost_ms)
         shares = np.linspace(0, len(start), len(self._work) + 1).astype(np.int64)
         parts = [(work, start[a:b], goal[a:b]) for work, a, b in zip(self._work, shares, shares[1:], strict=False)]
