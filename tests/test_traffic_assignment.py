@@ -98,9 +98,9 @@ def test_sioux_falls_reaches_the_best_known_equilibrium() -> None:
     demand = read_trips(place / "SiouxFalls_trips.tntp", town.network)
     assert (town.network.n_links, len(demand.vehicles), demand.vehicles.sum()) == (76, 528, 360_600)
     cost = Bpr(town.network.link_free_s, town.capacity, town.b, town.power)
-    found = assign(town.network, demand, cost, gap=1e-5)
-    assert found.gap <= 1e-5
-    assert found.iterations < 500
+    found = assign(town.network, demand, cost, gap=1e-6)
+    assert found.gap <= 1e-6
+    assert found.iterations < 1000
     total = float(cost.seconds(found.flows) @ found.flows) / MINUTE
     assert total == pytest.approx(SIOUX_FALLS_TOTAL, rel=2e-4)
     rows = np.loadtxt(place / "SiouxFalls_flow.tntp", skiprows=1)

@@ -48,7 +48,7 @@ def test_same_cost_as_a_plain_search_over_links(seed: int, bans: int) -> None:
     free = free_ms(town)
     cost = free + rng.integers(0, 20_000, town.n_links)
     start, goal = rng.integers(town.n_nodes, size=(2, 12))
-    routes = Router(town, free, landmarks=3).routes(start, goal, cost)
+    routes = Router(town, free).routes(start, goal, cost)
     graph = by_links(town, cost)
     for i, (a, b) in enumerate(zip(start.tolist(), goal.tolist(), strict=True)):
         links = routes.links[routes.ptr[i] : routes.ptr[i + 1]]

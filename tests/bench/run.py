@@ -108,6 +108,39 @@ def kernel() -> Iterator[Figure]:
         )
 
 
+def routing() -> Iterator[Figure]:
+    """Full paths per second between random nodes of the largest real city; beside others: tests.bench.routing_peers."""
+    import numpy as np
+
+    from maps.build import build_map
+    from twin.settings import TrafficSettings
+    from twin.traffic.engine import LinkPhysics
+    from twin.traffic.routing import Router
+
+    network = build_map("porto").network
+    free_ms = LinkPhysics.of(network, TrafficSettings()).free_ms
+    rng = np.random.default_rng(1)
+    pairs = rng.integers(network.n_nodes, size=(2, 20_000))
+    busy_ms = free_ms + (free_ms * rng.exponential(0.5, network.n_links)).astype(np.int64)
+    label = f"{network.n_nodes:,} nodes, {network.n_links:,} links"
+    Router(network, free_ms).routes(*pairs[:, :10], free_ms)  # compiled before the clock starts
+    yield Figure("order and contract", best(lambda: Router(network, free_ms)), "s", f"{label}, once per network")
+    for threads in (1, 2):
+        router = Router(network, free_ms, threads=threads)
+        if threads == 1:
+            costs = [free_ms, busy_ms] * 5
+            again_s = min(best(lambda c=c, r=router: r.routes([0], [1], c), 1) for c in costs)  # type: ignore[misc]
+            yield Figure("weigh again", 1000 * again_s, "ms", "all costs changed, one core")
+        for name, cost_ms in (("free flow", free_ms), ("busy", busy_ms)):
+            router.routes(*pairs[:, :10], cost_ms)
+            before = router.searched_again
+            seconds = best(lambda c=cost_ms, r=router: r.routes(*pairs, c))  # type: ignore[misc]
+            again = (router.searched_again - before) / REPETITIONS / pairs.shape[1]
+            links = len(router.routes(*pairs, cost_ms).links) / pairs.shape[1]
+            how = f"{name}, mean {links:.0f} links, {again:.1%} searched again, threads {threads}"
+            yield Figure("routes", pairs.shape[1] / seconds, "1/s", how)
+
+
 def whole() -> Iterator[Figure]:
     """A whole day of the demo: everything between the map file and the last meter, without writing results."""
     from runs.scenario import Scenario
@@ -134,7 +167,12 @@ def whole() -> Iterator[Figure]:
         yield Figure(f"  {phase}", 100 * spent_s / total, "%", f"{spent_s:.2f} s")
 
 
-PARTS: dict[str, Callable[[], Iterator[Figure]]] = {"import": imports, "kernel": kernel, "whole": whole}
+PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "import": imports,
+    "kernel": kernel,
+    "routing": routing,
+    "whole": whole,
+}
 
 
 def main() -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import dijkstra
 
 from maps.network import RoadNetwork
 from twin.traffic import routing_kernels as k
+from twin.traffic.hierarchy import Hierarchy
+from twin.traffic.hierarchy_kernels import CLOSED
 
 
 class Routes(NamedTuple):
@@ -78,16 +79,83 @@ def turns(network: RoadNetwork) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     return ptr, onto[keep].astype(np.int32)
 
 
+def careful_links(network: RoadNetwork, turn_ptr: NDArray[np.int64], turn_link: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Links whose turns the hierarchy models: all in front of a forbidden turn."""
+    return np.unique(network.ban_from).astype(np.int64)
+
+
+class Streets(NamedTuple):
+    """What the search reads of the network, see `RoadNetwork` and `turns`."""
+
+    link_to: NDArray[np.int32]
+    out_ptr: NDArray[np.int64]
+    turn_ptr: NDArray[np.int64]
+    turn_link: NDArray[np.int32]
+
+
+class Work(NamedTuple):
+    """Working arrays of one thread, never cleared: what a search leaves behind is stamped with its number.
+
+    Attributes
+    ----------
+    reach, via : int32, shape (2, ranks)
+        Cost from the origin and to the target, CLOSED between searches; the arc it came by.
+    chain, climb : int64, shape (ranks,)
+        A stack of arcs and one of nodes.
+    remaining, asked : int64, shape (ranks,)
+        Cost to the target, and the search that asked for it.
+    label, before, stamp : shape (links,)
+        Cost to the end of a link, the link before, the search that set them.
+    heap : int64
+    epoch, again : int64, shape (1,)
+        Number of the search over links, and how many routes were searched again.
+    """
+
+    reach: NDArray[np.int32]
+    via: NDArray[np.int32]
+    chain: NDArray[np.int64]
+    climb: NDArray[np.int64]
+    remaining: NDArray[np.int64]
+    asked: NDArray[np.int64]
+    label: NDArray[np.int64]
+    before: NDArray[np.int32]
+    stamp: NDArray[np.int64]
+    heap: NDArray[np.int64]
+    epoch: NDArray[np.int64]
+    again: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, ranks: int, links: int, turns: int) -> Work:
+        """Arrays for one thread."""
+        return cls(
+            reach=np.full((2, ranks), CLOSED, np.int32),
+            via=np.zeros((2, ranks), np.int32),
+            chain=np.zeros(ranks + 8, np.int64),
+            climb=np.zeros(ranks + 8, np.int64),
+            remaining=np.zeros(ranks, np.int64),
+            asked=np.zeros(ranks, np.int64),
+            label=np.zeros(links, np.int64),
+            before=np.zeros(links, np.int32),
+            stamp=np.zeros(links, np.int64),
+            heap=np.zeros(turns + links + 8, np.int64),
+            epoch=np.zeros(1, np.int64),
+            again=np.zeros(1, np.int64),
+        )
+
+
 class Router:
     """Answers many origin-destination queries on one network.
+
+    The first call with other costs than before weighs the hierarchy again, a matter of
+    milliseconds; all following ones only search.
 
     Parameters
     ----------
     network : RoadNetwork
     free_ms : int64, shape (n_links,)
-        Lower bound of every cost that `routes` will be given; landmark bounds rest on it.
-    landmarks : int
-        More make single searches faster and setting up slower.
+        Lower bound of every cost that `routes` will be given; a lower one is a fault of the caller.
+    threads : int
+        How many share a batch; routes are the same for any number.
 
     Examples
     --------
@@ -99,78 +167,68 @@ class Router:
     [1, 2, 3]
     """
 
-    def __init__(self, network: RoadNetwork, free_ms: NDArray[np.int64], *, landmarks: int = 8) -> None:
+    def __init__(self, network: RoadNetwork, free_ms: NDArray[np.int64], *, threads: int = 1) -> None:
         self.network = network
-        self._turn_ptr, self._turn_link = turns(network)
         self._free_ms = np.asarray(free_ms, np.int64)
-        self._to, self._from = _landmarks(network, self._free_ms, min(landmarks, network.n_nodes))
-        n = network.n_links
-        self._label = np.zeros(n, np.int64)
-        self._parent = np.zeros(n, np.int32)
-        self._stamp = np.zeros(n, np.int64)
-        self._heap = np.empty(len(self._turn_link) + n + 8, np.int64)
-        self._epoch = 0
+        ptr, onto = turns(network)
+        self._streets = Streets(network.link_to, network.out_ptr, ptr, onto)
+        self._hierarchy = Hierarchy(network, ptr, onto, careful=careful_links(network, ptr, onto))
+        ranks = len(self._hierarchy.arcs.parent)
+        self._work = [Work.of(ranks, network.n_links, len(onto)) for _ in range(threads)]
+        self._cost_ms = np.empty(0, np.int64)
+
+    @property
+    def searched_again(self) -> int:
+        """Routes so far that turned where they must not and were searched again over links."""
+        return int(sum(work.again[0] for work in self._work))
 
     def routes(self, origins: ArrayLike, targets: ArrayLike, cost_ms: NDArray[np.int64]) -> Routes:
-        """Cheapest routes between nodes.
+        """Cheapest routes between nodes; of equally cheap ones always the same.
 
         Parameters
         ----------
         origins, targets : array of int, shape (n,)
             Nodes.
         cost_ms : int64, shape (n_links,)
-            Travel time per link now, ms, at least `free_ms`.
+            Travel time per link now, ms, at least `free_ms`. Routes of 2**30 ms (twelve days)
+            or more count as none.
 
         Raises
         ------
         ValueError
-            When a cost lies below its bound, so that a route could be wrong.
+            When a cost lies below its bound.
         """
         start, goal = np.asarray(origins, np.int32), np.asarray(targets, np.int32)
-        if np.any(cost_ms < self._free_ms):
-            raise ValueError("a link cost is below the free-flow time the router was built with")
+        # by content: a caller may have changed the array it gave before
+        if not np.array_equal(cost_ms, self._cost_ms):
+            if np.any(cost_ms < self._free_ms):
+                raise ValueError("a link cost is below the free-flow time the router was built with")
+            self._cost_ms = np.minimum(cost_ms, CLOSED, dtype=np.int64)
+            self._hierarchy.customise(self._cost_ms)
+        shares = np.linspace(0, len(start), len(self._work) + 1).astype(np.int64)
+        parts = [(work, start[a:b], goal[a:b]) for work, a, b in zip(self._work, shares, shares[1:], strict=False)]
+        if len(parts) == 1 or len(start) < 2 * len(parts):
+            return self._search(self._work[0], start, goal)
+        with ThreadPoolExecutor(len(parts)) as pool:
+            found = list(pool.map(lambda part: self._search(*part), parts))
+        offsets = np.cumsum([0] + [len(routes.links) for routes in found])
+        ptr = [routes.ptr[1:] + offset for routes, offset in zip(found, offsets, strict=False)]
+        return Routes(
+            np.concatenate([np.zeros(1, np.int64), *ptr]),
+            np.concatenate([routes.links for routes in found]),
+            np.concatenate([routes.status for routes in found]),
+        )
+
+    def _search(self, work: Work, start: NDArray[np.int32], goal: NDArray[np.int32]) -> Routes:
         n = len(start)
         ptr, status = np.zeros(n + 1, np.int64), np.zeros(n, np.uint8)
         links = np.empty(max(1024, 64 * n), np.int32)
         done = 0
         while True:
-            part = ptr[done:]
             done += k.search(
-                start[done:], goal[done:], cost_ms, self.network.link_to, self.network.out_ptr, self._turn_ptr,
-                self._turn_link, self._to, self._from, self._label, self._parent, self._stamp, self._heap,
-                self._epoch, part, links, status[done:],
+                self._hierarchy.arcs, self._streets, work, self._cost_ms,
+                start[done:], goal[done:], ptr[done:], links, status[done:],
             )  # fmt: skip
-            self._epoch += n + 1
             if done == n:
                 return Routes(ptr, links[: ptr[n]], status)
             links = np.concatenate([links, np.empty_like(links)])
-
-
-def _landmarks(
-    network: RoadNetwork, free_ms: NDArray[np.int64], count: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Times from every node to each landmark and back, ms, rounded so that bounds stay bounds."""
-    n = network.n_nodes
-    # parallel links: csr_matrix would add them up, so keep the fastest of each pair
-    pair = network.link_from.astype(np.int64) * n + network.link_to
-    order = np.lexsort((free_ms, pair))
-    first = order[np.concatenate([[True], np.diff(pair[order]) > 0])]
-    rows, columns = network.link_from[first], network.link_to[first]
-    weights = np.maximum(free_ms[first], 1).astype(np.float64)
-    out = csr_matrix((weights, (rows, columns)), shape=(n, n))
-    back = csr_matrix((weights, (columns, rows)), shape=(n, n))
-    chosen: list[int] = []
-    nearest = np.full(n, np.inf)
-    candidate = int(np.argmax(network.node_x + network.node_y))
-    away, home = [], []
-    for _ in range(count):
-        chosen.append(candidate)
-        away.append(dijkstra(out, indices=candidate))
-        home.append(dijkstra(back, indices=candidate))
-        nearest = np.minimum(nearest, np.minimum(away[-1], home[-1]))
-        candidate = int(np.argmax(np.where(np.isfinite(nearest), nearest, -1)))
-    limit = float(2**30)
-    # where only one of two nodes reaches a landmark, neither reaches the other that way: a huge bound is right
-    to_mark = np.minimum(np.array(home), limit).T.astype(np.int32)
-    from_mark = np.minimum(np.array(away), limit).T.astype(np.int32)
-    return np.ascontiguousarray(to_mark), np.ascontiguousarray(from_mark)
