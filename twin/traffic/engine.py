@@ -13,7 +13,6 @@ from twin.settings import TrafficSettings
 from twin.traffic import kernels as k
 from twin.traffic.traversals import Traversals
 
-
 # times are 32-bit milliseconds from the start: 24 days, and what one link can add to that
 HORIZON_MS = 24 * 86_400_000
 LONGEST_MS = 20 * 3_600_000
