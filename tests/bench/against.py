@@ -4,8 +4,9 @@
 
 Each run is a process of its own, from the two files to the written trips: `wall_s`, `cpu_s` and `rss_mib` are of all of
 it, imports included, with compiled kernels in numba's cache (a first run, not printed, fills it). `load_s` is reading
-files, building the streets and fetching compiled code, `loop_s` the motion, in ticks as in a real run; `travel_s` is the mean from scheduled
-departure to arrival, waiting to enter included. `loop_cpu_s` says whether somebody else used the core meanwhile.
+files, building the streets and fetching compiled code, `loop_s` the motion, in ticks as in a real run; `travel_s` is
+the mean from scheduled departure to arrival, waiting to enter included. `loop_cpu_s` is the loop's processor time: much
+less than `loop_s` when somebody else used the core meanwhile.
 
 The network holds `link_from link_to link_len link_speed link_lanes link_class node_*` and `tau`, `spacing` of the
 fundamental diagram; the trips `depart` (s), `route_ptr`, `route_links`. Signals are not in these files.
