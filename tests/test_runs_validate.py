@@ -201,3 +201,10 @@ def test_the_report_is_written_whole_or_not_at_all(place: Path) -> None:
     path = write(to_dict(rows, data=None), place / "deep" / "v.json")
     assert json.loads(path.read_text("utf-8"))["checks"][0]["value"] is None
     assert [p.name for p in path.parent.iterdir()] == ["v.json"]
+
+
+def test_the_published_page_shows_the_same_failures() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "validation.md").read_text("utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| V")]
+    assert {(row[0], row[2]) for row in rows if row[5] == "**fail**"} == KNOWN
+    assert {row[0] for row in rows} == set(MEASURES)
