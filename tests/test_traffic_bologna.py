@@ -10,7 +10,7 @@ hour (SUMO's drivers with sigma 0.5 start slowly), and 5 % more time in free flo
 and have to accelerate). So the mean is no prediction; the trips and the flows are.
 
 What the rest is: signals of 84 to 120 s stand on one cycle of 100 s, without coordination;
-give-way has no rule here, so side streets wait too little (edge 59: 7 s, SUMO 60 s); SUMO's
+give-way has no rule here, so side streets wait too little (edge 59: 17 s, SUMO 60 s); SUMO's
 cars enter one by one from standing, which keeps 164 s of delay per vehicle outside the network
 (not part of the duration) where ours is 47 s.
 """
