@@ -232,6 +232,36 @@ def compare_command(
 
 
 @app.command(
+    "report",
+    help="Write the report page of a run: one HTML file without outside parts.\n\n"
+    "Example: twin report results/demo-1a2b3c4d-s1 --out demo.html",
+)
+def report_command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="HTML file to write; DIR/report.html when left out.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Draw a results folder as one page."""
+    from runs.views import write_report
+
+    _talk(verbose=verbose)
+    if out is not None:
+        if out.suffix.lower() not in {".html", ".htm"}:
+            raise _BadInput(f"--out: {out}: must end in .html")
+        _writable(out)
+    written = write_report(folder, out)
+    if as_json:
+        _json({"path": str(written)})
+    else:
+        print(written)
+    return DONE
+
+
+@app.command(
     "validate",
     help="Check the twin against published and measured figures; exit 1 when one fails.\n\n"
     "Example: twin validate --data ../shared/data",

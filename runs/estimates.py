@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -151,6 +151,9 @@ def estimate_run(sample: Sample, *, resamples: int = RESAMPLES) -> dict[str, Est
         mean, draws = float(figure_of(sample, np.ones((1, sample.n_groups)))[0]), figure_of(sample, weights)
         low, high = interval(mean, draws, skew=0.0 if reflected else skew_of(figure_of, sample), reflected=reflected)
         found[name] = Estimate(mean, low, high, connected if of_connected else n, unit, "cars of this run, not scaled")
+    # no load curve peaks below its own mean
+    peak, mean_kw = found["grid_peak_kw"], found["grid_energy_kwh"].low / (24 * sample.days)
+    found["grid_peak_kw"] = replace(peak, low=min(max(peak.low, mean_kw), peak.mean))
     return found
 
 

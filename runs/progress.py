@@ -37,10 +37,12 @@ class Moment(NamedTuple):
 
     def __str__(self) -> str:
         s = self.status
+        # the first ticks compile kernels where no cache holds them: no measure of what is to come
+        pace = f"{self.speed_up:,.0f}x  {duration(self.left_s)} left" if self.share >= 0.01 else "getting up to speed"
         return (
             f"{self.share:4.0%}  {clock(self.now_s)} of {clock(self.until_s)}  driving {s.get('driving', 0):,}"
             f"  charging {s.get('charging', 0):,}  queued {s.get('queued', 0):,}  stuck {s.get('stuck', 0):,}"
-            f"  {self.speed_up:,.0f}x  {duration(self.left_s)} left"
+            f"  {pace}"
         )
 
 

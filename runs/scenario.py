@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from runs.scenario_file import (
     NotPlainError,
@@ -30,17 +30,7 @@ from runs.scenario_file import (
     plain,
     value_of,
 )
-from twin.settings import (
-    AutonomySettings,
-    ChargingSettings,
-    ClimateSettings,
-    CloudSettings,
-    DemandSettings,
-    FleetSettings,
-    GridSettings,
-    OtaSettings,
-    TrafficSettings,
-)
+from twin.settings import TwinSettings
 
 if TYPE_CHECKING:
     from maps.network import CityMap
@@ -54,7 +44,7 @@ _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?\s*[dhms]\s*)+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([dhms])")
 
 
-class Scenario(BaseModel):
+class Scenario(TwinSettings):
     """A frozen description of one run.
 
     Two scenarios that say the same are equal, hash the same and share `hash8`.
@@ -69,8 +59,6 @@ class Scenario(BaseModel):
     (True, False)
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
     name: str = Field("unnamed", pattern=r"^\w[\w.-]*$", max_length=48, description="begins the results folder's name")
     map: str = Field(
         min_length=1, description="recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .graphml, .map.npz)"
@@ -78,15 +66,6 @@ class Scenario(BaseModel):
     seed: int = Field(1, ge=0, le=2**63 - 1, description="of all random draws")
     start: datetime = Field(datetime(2022, 10, 12), description="local civil time of the first second")
     until: str = Field("24h", description="how long: 24h, 90m, 1d, 1h30m, or seconds")
-    fleet: FleetSettings = FleetSettings()
-    demand: DemandSettings = DemandSettings()
-    traffic: TrafficSettings = TrafficSettings()
-    climate: ClimateSettings = ClimateSettings()
-    charging: ChargingSettings = ChargingSettings()
-    grid: GridSettings = GridSettings()
-    autonomy: AutonomySettings = AutonomySettings()
-    cloud: CloudSettings = CloudSettings()
-    ota: OtaSettings = OtaSettings()
 
     @field_validator("start")
     @classmethod
@@ -306,6 +285,8 @@ def _spell(seconds: int) -> str:
 def _deepest(error: ValidationError) -> dict[str, Any]:
     """First fault; of the branches of "a value or a list", the one that got furthest, without the branch's label."""
     faults: list[dict[str, Any]] = [{**fault, "loc": _keys_only(fault["loc"])} for fault in error.errors()]
+    # a misspelt key explains most else that is wrong
+    faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]["loc"][:2]
     return max((f for f in faults if f["loc"][:2] == first), key=lambda f: len(f["loc"]))
 
@@ -325,7 +306,8 @@ def _explain(error: Mapping[str, Any]) -> str:
         hint = f'; did you mean "{near[0]}"?' if near else ""
         return f"unknown key{hint} (valid: {', '.join(valid)})"
     if kind == "missing":
-        return "is missing"
+        known = Scenario.model_fields.get(str(last)) if not rooms else None
+        return f"is missing: {known.description}" if known and known.description else "is missing"
     message = one_line(message.removeprefix("Value error, ").removeprefix("Input should be "))
     if kind == "model_type":
         return "must be a table of keys"

@@ -37,3 +37,8 @@ def after_run(folder: Path) -> list[Path]:
 def draw_map(city: Any, path: Path) -> Path:
     """Draw a map as PNG."""
     return Path(view("draw_map")(city, path))
+
+
+def write_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the report page of a results folder, into the folder unless `out` says where."""
+    return Path(view("write_report")(folder, out))

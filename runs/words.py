@@ -49,7 +49,7 @@ def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "trips", f"{fleet['trips']:,}, arrived {fleet['arrived']:,}; {fleet['driving_km']:,.0f} km driven"
     peak = f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"
     yield "grid peak at", peak if grid["peak_kw"] > 0 else "no charging"
-    waited = f"{queue['waited']:,} waited (mean {queue['mean_wait_s'] / 60:.1f} min)"
+    waited = f"{queue['waited']:,} waited (mean {queue['mean_wait_of_waiting_s'] / 60:.1f} min)"
     yield "charging", f"{queue['sessions']:,} sessions, {waited}, {queue['balked']:,} drove on at sight of the queue"
     autonomy = summary["autonomy"]
     yield "assisted", f"{autonomy['engaged_km']:,.0f} km; {autonomy['equipped_share']:.0%} of cars equipped"

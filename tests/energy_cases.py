@@ -14,7 +14,7 @@ from twin.settings import ClimateSettings
 from twin.traffic.traversals import Traversals
 
 MODELS = Catalogue.load()
-MILD = 21.0  # neither a cold driveline nor heating
+MILD = 20.0  # road loads hold here; neither a cold driveline nor heating
 
 
 def data_folder():

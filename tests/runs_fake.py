@@ -167,7 +167,7 @@ class FakeWorld:
             },
             "ota": {"campaigns": 1, "installed": 2, "failed": 0, "bytes": 300},
             "fuel": {"litres": 1.0, "co2_kg": 2.3},
-            "queue": {"sessions": 5, "waited": 1, "mean_wait_s": 60.0, "balked": 0},
+            "queue": {"sessions": 5, "waited": 1, "mean_wait_s": 12.0, "mean_wait_of_waiting_s": 60.0, "balked": 0},
         }
 
 

@@ -392,3 +392,21 @@ def test_plan_counts_what_a_run_does(tmp_path: Path) -> None:
     assert plan["fleet_trips"] <= run["summary"]["fleet"]["trips"] <= plan["fleet_trips"] * 1.1 + 5
     assert plan["cars"]["electric"] == run["summary"]["fleet"]["electric"]
     assert 0.1 < plan["expected_s"] / run["manifest"]["seconds"]["simulate"] < 20
+
+
+def test_report_is_written_where_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from tests.viz_fixture import write_results
+
+    folder = write_results(tmp_path / "run")
+    page = tmp_path / "page.html"
+    assert cli.main(["report", str(folder), "--out", str(page)]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == str(page)
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html")
+    for arguments, code, words in (
+        ([str(folder), "--out", str(tmp_path / "page.txt")], 2, "must end in .html"),
+        ([str(folder), "--out", str(tmp_path / "no" / "page.html")], 4, "cannot be written"),
+        ([str(tmp_path / "nothing")], 2, "no such folder"),
+    ):
+        assert cli.main(["report", *arguments]) == code
+        said = capfd.readouterr().err.strip()
+        assert words in said and "\n" not in said

@@ -217,3 +217,19 @@ def test_words() -> None:
     assert str(Estimate(0.25, 0.2, 0.3, 1500, "share")) == "25.0 % (95 %: 20.0 to 30.0 %, n 1,500)"
     assert str(Estimate(2.5e9, 2e9, 3e9, 7, "bytes")) == "2.50 GB (95 %: 2.00 to 3.00, n 7)"
     assert [figure(v) for v in (0, 1, 9.995, 999.6, 1e6, -0.5)] == ["0", "1.00", "9.99", "1,000", "1,000,000", "-0.500"]
+
+
+def test_a_peak_is_never_below_the_mean_power() -> None:
+    """Few cars that hardly ever charge together: the reflected interval alone would reach far below."""
+    rng = np.random.default_rng(11)
+    load = np.zeros((30, 96))
+    load[np.arange(30), rng.integers(0, 96, 30)] = 50.0
+    nothing = np.zeros(30)
+    sample = Sample(
+        seed=1, days=1.0, km=nothing + 1, engaged_km=nothing, connected=nothing, generated_bytes=nothing,
+        meter_kwh=load.sum(axis=1) / 4, load_kw=load, fixed_kw=np.zeros(96),
+    )  # fmt: skip
+    found = estimate_run(sample)
+    reflected = interval(found["grid_peak_kw"].mean, (resample(1, 30) @ load).max(axis=1), reflected=True)
+    mean_kw = found["grid_energy_kwh"].low / 24
+    assert reflected[0] < mean_kw == found["grid_peak_kw"].low < found["grid_peak_kw"].mean

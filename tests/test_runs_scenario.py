@@ -46,7 +46,7 @@ def test_every_built_in_scenario_loads_and_names_itself_and_a_recipe() -> None:
     seed=st.integers(0, 2**63 - 1),
     bev=st.floats(0, 1),
     propilot=st.none() | st.floats(0, 1),
-    ambient=st.floats(-50, 60) | st.lists(st.floats(-50, 60), min_size=1, max_size=24),
+    ambient=st.floats(-50, 60) | st.lists(st.floats(-50, 60), min_size=24, max_size=24),
     outage=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e6)), max_size=3),
     until=st.integers(1, 366 * 86_400),
     campaign=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
@@ -130,13 +130,13 @@ def test_set_reads_toml_values_and_text() -> None:
     changed = BASE.set(
         "charging.policy=timer",
         "fleet.cars=7",
-        "climate.ambient_c=[1, 2.5]",
+        f"climate.ambient_c={[1, 2.5] * 12}",
         'ota.name="x y"',
         "grid.homes_per_feeder=3",
     )
     assert changed.charging.policy == "timer"
     assert changed.fleet.cars == 7
-    assert changed.climate.ambient_c == [1.0, 2.5]
+    assert changed.climate.ambient_c == [1.0, 2.5] * 12
     assert (changed.ota.name, changed.grid.homes_per_feeder) == ("x y", 3)
     assert BASE.fleet.cars == 1000
 
@@ -173,7 +173,8 @@ def test_unknown_key_lists_all_valid_ones_and_the_nearest(tmp_path: Path) -> Non
         if key.startswith("charging."):
             assert key.removeprefix("charging.") in line
     assert 'did you mean "charging.policy"?' in error_of('map = "a"\npolicy = "timer"', tmp_path)
-    assert "(valid: name, map, seed, start, until, fleet," in error_of('map = "a"\nzzz = 1', tmp_path)
+    line = error_of('map = "a"\nzzz = 1', tmp_path)
+    assert all(key in line for key in ("name", "map", "seed", "start", "until", "fleet"))
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,10 @@ def test_unknown_key_lists_all_valid_ones_and_the_nearest(tmp_path: Path) -> Non
         ('map = "a"\n[fleet]\nbev = nan', "fleet.bev: must be a finite number, is nan"),
         ('map = "a"\n[fleet]\nbev = -0.1', "fleet.bev: must be greater than or equal to 0"),
         ('map = "a"\n[fleet]\ncars = "5"', "fleet.cars: must be a valid integer, is '5'"),
+        (
+            'map = "a"\n[climate]\nambient_c = [1, 2]',
+            "climate.ambient_c: must be one number or one per hour (24), not 2",
+        ),
         ('map = "a"\n[climate]\nambient_c = [1, 99]', "climate.ambient_c.1: must be less than or equal to 60, is 99"),
         ('map = "a"\nfleet = 3', "fleet: must be a table"),
         ('map = "a"\nmap = "b"', "not valid TOML"),

@@ -108,6 +108,19 @@ def test_long_batches_grow_their_buffers_and_totals_add_up() -> None:
     assert len(some.status) == int((lengths > 1000).sum()) and some.ptr[-1] == len(some.links)
 
 
+def test_some_routes_of_a_batch_can_be_replaced() -> None:
+    town = grid(6, 6)
+    free = free_ms(town)
+    router = Router(town, free)
+    before = router.routes([0, 5, 7, 3], [30, 5, 12, 20], free)
+    other = router.routes([1, 2], [1, 35], free)
+    mixed = before.replaced(np.array([False, True, False, True]), other)
+    assert mixed.status.tolist() == [before.status[0], other.status[0], before.status[2], other.status[1]]
+    for i, (routes, at) in enumerate([(before, 0), (other, 0), (before, 2), (other, 1)]):
+        expected = routes.links[routes.ptr[at] : routes.ptr[at + 1]]
+        assert mixed.links[mixed.ptr[i] : mixed.ptr[i + 1]].tolist() == expected.tolist()
+
+
 def test_every_place_of_the_toy_city_can_be_reached() -> None:
     city = toy_city(6)
     free = free_ms(city.network)

@@ -8,6 +8,7 @@ and nothing of the world, so an answer cannot reach into it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -67,6 +68,11 @@ Question = PlugInQuestion | TripQuestion
 def part(question: Question, chosen: NDArray[np.bool_]) -> Question:
     """Keep those rows of a question that a mask selects."""
     return replace(question, **{f.name: getattr(question, f.name)[chosen] for f in fields(question)})
+
+
+@cache
+def _plug_in_habit() -> dict[str, float]:
+    return dict(facts.load("charging")["plug_in"]["model"])
 
 
 class Car(mesa.Agent[Any]):
@@ -133,7 +139,7 @@ class ElectricCar(Car):
 
     @classmethod
     def _plug_in(cls, q: PlugInQuestion) -> NDArray[np.bool_]:
-        habit = facts.load("charging")["plug_in"]["model"]
+        habit = _plug_in_habit()
         middle = np.select(
             [q.capacity_kwh < 32, q.capacity_kwh < 50],
             [habit["soc50_small_battery"], habit["soc50_40kwh"]],

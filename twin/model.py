@@ -13,18 +13,7 @@ from numpy.typing import NDArray
 from maps.network import CityMap
 from twin.agents import CARS, Car, Maker, Operator, Question, part
 from twin.fleet.fleet import Kind
-from twin.settings import (
-    AutonomySettings,
-    ChargingSettings,
-    ClimateSettings,
-    CloudSettings,
-    DemandSettings,
-    FleetSettings,
-    GridSettings,
-    OtaSettings,
-    TrafficSettings,
-    TwinSettings,
-)
+from twin.settings import Settings, TwinSettings
 from twin.world import World
 
 
@@ -35,8 +24,6 @@ class Twin(mesa.Model[Any, Any]):
     ----------
     city : CityMap
         Streets and what lies on them (`maps.build.build_map`).
-    fleet, demand, traffic, climate, charging, grid, autonomy, cloud, ota
-        Settings of each room; defaults where left out.
     seed : int
         Same seed, same settings and same map give the same run.
     start : datetime
@@ -45,10 +32,14 @@ class Twin(mesa.Model[Any, Any]):
         Length of the run, s.
     agents : mapping of Kind to type[Car]
         Other classes for cars of a kind.
+    **rooms : Settings
+        Settings by room: fleet, demand, traffic, climate, charging, grid, autonomy, cloud, ota
+        (`twin.settings.TwinSettings`); defaults where left out.
 
     Examples
     --------
     >>> from maps.toy import toy_city
+    >>> from twin.settings import FleetSettings
     >>> twin = Twin(toy_city(6), fleet=FleetSettings(cars=20), until_s=600)
     >>> twin.step()
     >>> twin.world.now_ms
@@ -59,26 +50,14 @@ class Twin(mesa.Model[Any, Any]):
         self,
         city: CityMap,
         *,
-        fleet: FleetSettings | None = None,
-        demand: DemandSettings | None = None,
-        traffic: TrafficSettings | None = None,
-        climate: ClimateSettings | None = None,
-        charging: ChargingSettings | None = None,
-        grid: GridSettings | None = None,
-        autonomy: AutonomySettings | None = None,
-        cloud: CloudSettings | None = None,
-        ota: OtaSettings | None = None,
         seed: int = 1,
         start: datetime | None = None,
         until_s: int = 86_400,
         agents: Mapping[Kind, type[Car]] | None = None,
+        **rooms: Settings,
     ) -> None:
         super().__init__(rng=seed)
-        given = {
-            "fleet": fleet, "demand": demand, "traffic": traffic, "climate": climate, "charging": charging,
-            "grid": grid, "autonomy": autonomy, "cloud": cloud, "ota": ota,
-        }  # fmt: skip
-        settings = TwinSettings(**{name: part for name, part in given.items() if part is not None})
+        settings = TwinSettings.model_validate(rooms)
         self.world = World(city, settings, seed=seed, start=start or datetime(2022, 10, 12), until_s=until_s)
         kinds = {**CARS, **(agents or {})}
         self._classes = [kinds[kind] for kind in Kind]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -68,6 +68,13 @@ class ClimateSettings(Settings):
         15.0, description="outside temperature: one value, or one per hour of the day (24)"
     )
     precipitation_mm_h: NotNegative = Field(0.0, description="rain or snow, limits driver assistance")
+
+    @field_validator("ambient_c")
+    @classmethod
+    def _one_or_every_hour(cls, value: float | list[float]) -> float | list[float]:
+        if isinstance(value, list) and len(value) != 24:
+            raise ValueError(f"must be one number or one per hour (24), not {len(value)} of them")
+        return value
 
 
 class ChargingSettings(Settings):

@@ -7,6 +7,7 @@ it hands questions to `ask` and gets arrays of answers.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from time import perf_counter
@@ -37,6 +38,7 @@ from twin.settings import TwinSettings
 from twin.traffic.engine import Positions, Streets
 from twin.traffic.other_drivers import OtherDrivers
 from twin.traffic.routing import Router
+from twin.traffic.speeds import driven_speed
 from twin.traffic.traversals import Traversals
 from twin.trips import NEVER, Status, Trips
 
@@ -81,7 +83,8 @@ class World:
         self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None, market=market)
         self.fleet = populate(city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed)
         self.sessions = Sessions()
-        self.streets = Streets(network, settings.traffic, len(self.fleet))
+        driven = replace(network, link_speed=driven_speed(network))
+        self.streets = Streets(driven, settings.traffic, len(self.fleet))
         self.router = Router(network, self.streets.physics.free_ms)
         self.drive = Drive(
             self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000
@@ -159,6 +162,8 @@ class World:
         while self._planned_days * DAY_MS - self._day_start_ms < self._until:
             self.trips.plan(self.demand.plan_day(self._planned_days))
             self._planned_days += 1
+            # a car that is stuck has no more days
+            self.trips.cancel(np.flatnonzero(self.fleet.state == State.STUCK))
         if self.now_ms == 0:
             self._stay_plugged()
         if self.now_ms % (self.settings.traffic.reroute_s * 1000) < self.tick_ms and self.now_ms:
@@ -217,7 +222,8 @@ class World:
             # the stop comes first: routes of these cars lead to the site
             sites = self.charging.sites.site_node[self._via[go_by]]
             self._goal[go_by] = sites
-            self._routes = self.router.routes(self.fleet.node[cars], self._goal, self._cost_ms)
+            to_sites = self.router.routes(self.fleet.node[cars[go_by]], sites, self._cost_ms)
+            self._routes = self._routes.replaced(go_by, to_sites)
         lost = ~self._routes.found & (self._goal != self.fleet.node[cars])
         self._give_up(cars[lost], Reason.NO_ROUTE)
         self._give_up(cars[self._stay & ~lost], Reason.OUT_OF_RANGE)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maps.toy import corridor, grid
+from tests.traffic_reference import Car, Link, Reference
 from tests.traffic_runs import drive
 from twin.settings import TrafficSettings
-from twin.traffic.engine import Streets, TrafficError
+from twin.traffic.engine import HORIZON_MS, Streets, TrafficError, signal_plan
 from twin.traffic.traversals import Traversals
 
 
@@ -59,6 +60,90 @@ def test_storage_is_never_exceeded(seed: int) -> None:
     for t in range(1000, 200_000, 1000):
         streets.advance(t, Traversals())
         assert np.all(streets.link_vehicles <= room)
+
+
+def reference(town, routes, depart_ms, gaps, paces, settings) -> Reference:  # type: ignore[no-untyped-def]
+    physics = Streets(town, settings, 0).physics
+    whole = np.floor(physics.storage + 1e-9)
+    permille = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
+    plan = signal_plan(town, settings)
+    columns = (physics.free_ms, physics.headway_us, whole, permille, physics.wave_ms)
+    rows = zip(*(np.asarray(c, int).tolist() for c in (*columns, *plan)), strict=True)
+    links = [Link(*row[:5], green=(row[5], row[6])) for row in rows]
+    weight = np.concatenate([physics.headway_us, physics.headway_us * town.link_lanes]).tolist()
+    cars = [Car(list(map(int, r)), *c) for r, *c in zip(routes, depart_ms, gaps, paces, strict=True)]
+    return Reference(links, weight, cars, cycle_ms=settings.signal_cycle_s * 1000, ring_ms=settings.gridlock_s * 1000)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    signals=st.booleans(),
+    length=st.sampled_from([7.5, 9.0, 31.0, 120.0, 700.0]),
+    tick_s=st.sampled_from([7, 60, 5000]),
+)
+def test_every_exit_is_that_of_the_plain_rules(seed: int, signals: bool, length: float, tick_s: int) -> None:
+    rng = np.random.default_rng(seed)
+    town = grid(2, 3, length_m=length, signals=signals, lanes=int(rng.integers(1, 3)))
+    cars, until_s = 60, 5000
+    # cycles beyond the near part of the event queue, too
+    how = TrafficSettings(gridlock_s=int(rng.integers(1, 60)), signal_cycle_s=int(rng.choice([40, 90, 250])))
+    routes = walks(town, rng, cars, 25)
+    # cars alike that start at whole seconds meet in the same millisecond all the time
+    step = int(rng.choice([1, 1000, 5000]))
+    depart_ms = (rng.integers(0, 60_000, cars) // step * step).tolist()
+    gaps, paces = rng.integers(700, 1500, cars), rng.integers(900, 1300, cars)
+    gaps, paces = [np.where(step > 1, 1000, x).tolist() for x in (gaps, paces)]
+    plain = reference(town, routes, depart_ms, gaps, paces, how)
+    plain.run(200_000)
+
+    streets = Streets(town, how, cars)
+    ptr = np.concatenate([[0], np.cumsum([len(r) for r in routes])])
+    links = np.concatenate(routes).astype(np.int32)
+    streets.depart(np.arange(cars), depart_ms, ptr, links, gap=np.divide(gaps, 1000), pace=np.divide(paces, 1000))
+    rows, times = Traversals(4), [[] for _ in range(cars)]
+    for t in range(tick_s, until_s + 1, tick_s):
+        streets.advance(t * 1000, rows)
+        for car, enter, leave in zip(rows.car[: rows.n], rows.enter_ms, rows.exit_ms, strict=False):
+            times[car] += [int(leave)] if times[car] else [int(enter), int(leave)]
+    end = until_s // tick_s * tick_s * 1000
+    # a car that has entered but not left a link has no row yet
+    expected = [[x for x in car.times if x < end] for car in plain.cars]
+    assert times == [x if len(x) > 1 else [] for x in expected]
+    sums = np.zeros((town.n_links, 2), int)
+    for car, seen in zip(plain.cars, times, strict=True):
+        for link, a, b in zip(car.route, seen[:-1], seen[1:], strict=False):
+            sums[link] += 1, b - a
+    assert np.array_equal(streets.link_sums, sums)
+
+
+def test_the_plain_rules_see_rings_signals_and_full_links() -> None:
+    # otherwise the comparison above would compare nothing but free flow
+    rng = np.random.default_rng(1)
+    town = grid(2, 3, length_m=9.0, signals=True)
+    routes = walks(town, rng, 60, 25)
+    plain = reference(town, routes, [0] * 60, [1000] * 60, [1000] * 60, TrafficSettings(gridlock_s=3))
+    plain.run(50_000)
+    assert plain.rings > 0
+    assert plain.in_order()
+
+
+def test_times_beyond_the_horizon_are_refused() -> None:
+    road = corridor(3)
+    streets = Streets(road, TrafficSettings(), 2)
+    one = (np.array([0, 1]), np.array([0], np.int32))
+    with pytest.raises(TrafficError, match="24 days"):
+        streets.depart([0], [HORIZON_MS], *one)
+    with pytest.raises(TrafficError, match="24 days"):
+        streets.advance(HORIZON_MS + 1, Traversals())
+    with pytest.raises(TrafficError, match="gap and pace"):
+        streets.depart([0], [0], *one, gap=40.0)
+    with pytest.raises(TrafficError, match="20 hours"):
+        Streets(corridor(3, length_m=2_000_000.0, speed_kmh=50.0), TrafficSettings(), 2)
+    # the last moments before it are like any other
+    streets.depart([0], [HORIZON_MS - 60_000], *one)
+    free = int(streets.physics.free_ms[0])
+    assert streets.advance(HORIZON_MS, Traversals()).at_ms.tolist() == [HORIZON_MS - 60_000 + free]
 
 
 def test_positions_lie_on_the_streets_and_in_order() -> None:

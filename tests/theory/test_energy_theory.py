@@ -11,7 +11,7 @@ from twin import facts
 from twin.energy import kernels
 from twin.energy.climate import cabin_w, driveline_loss
 from twin.energy.drive import link_profile
-from twin.energy.powertrain import litres_per_100km, params_of, trace_energy, wh_per_km
+from twin.energy.powertrain import epower_fuel, litres_per_100km, on_the_road, params_of, trace_energy, wh_per_km
 from twin.fleet.catalogue import HVAC_PROFILES, Param
 
 EPA_ROTATING = 1.015  # the constants were fitted with it, see vehicles.physics.bev.note
@@ -45,6 +45,17 @@ def test_wltp_battery_energy():
         assert used == pytest.approx(expected, rel=goal["tolerance_pct"] / 100), car
 
 
+def test_the_2013_leaf_meets_its_label():
+    """Label figures times 0.7 are the unadjusted cycles, at the wall (vehicles.toml, leaf_aze0_24.consumption)."""
+    physics = facts.load("vehicles")["physics"]
+    model = next(m for m in facts.load("vehicles")["vehicle"] if m["id"] == "leaf_aze0_24")
+    used = model["consumption"]
+    eta, divisor = physics["bev"]["eta_charge_ac_6kw"], physics["real_world_factor"]["epa_label_divisor"]
+    for name, label in (("UDDS", "label_udds_wh_per_km_ac"), ("HWFET", "label_hwfet_wh_per_km_ac")):
+        wall = wh_per_km(trace_energy(params_of(MODELS, "leaf_aze0_24"), cycle(name), rotating=EPA_ROTATING)) / eta
+        assert wall == pytest.approx(divisor * used[label], rel=0.02), name
+
+
 def test_cold_ratios_with_a_resistive_heater():
     goal = target("V06")
     p = params_of(MODELS, "leaf_ze0_24")
@@ -55,18 +66,84 @@ def test_cold_ratios_with_a_resistive_heater():
 
 
 def test_epower_is_best_in_town():
-    """V04: urban phase best; urban, expressway and combined within tolerance (suburban is too good by a fifth)."""
+    """V04: each phase and the whole within tolerance, urban the best."""
     goal = target("V04")
     p = params_of(MODELS, "kicks_p15_epower_g1")
     runs = [trace_energy(p, cycle(name)) for name in ("WLTC_3_low", "WLTC_3b_medium", "WLTC_3b_high")]
     km_per_l = [100 / litres_per_100km(run, p) for run in runs]
-    combined = sum(r.metres for r in runs) / 1000 / (sum(r.fuel_j for r in runs) / p[Param.LHV])
-    urban, _, expressway, total = goal["value"]
+    km_per_l.append(sum(r.metres for r in runs) / 1000 / (sum(r.fuel_j for r in runs) / p[Param.LHV]))
     assert km_per_l[0] == max(km_per_l)
-    tolerance = goal["tolerance_pct"] / 100
-    assert km_per_l[0] == pytest.approx(urban, rel=tolerance)
-    assert km_per_l[2] == pytest.approx(expressway, rel=tolerance)
-    assert combined == pytest.approx(total, rel=tolerance)
+    for found, expected in zip(km_per_l, goal["value"], strict=True):
+        assert found == pytest.approx(expected, rel=goal["tolerance_pct"] / 100)
+
+
+def test_every_epower_meets_its_official_japanese_cycle():
+    """Within a tenth, although levels were solved with a constant efficiency (all but the Kicks')."""
+    phases = np.concatenate([cycle(name) for name in ("WLTC_3_low", "WLTC_3b_medium", "WLTC_3b_high")])
+    official = {
+        m["id"]: m["consumption"]["wltc_jp_km_per_l"]
+        for m in facts.load("vehicles")["vehicle"]
+        if m["powertrain"] == "series_hybrid" and "wltc_jp_km_per_l" in m["consumption"]
+    }
+    assert len(official) == 8
+    for name, expected in official.items():
+        p = params_of(MODELS, name)
+        assert 100 / litres_per_100km(trace_energy(p, phases), p) == pytest.approx(expected, rel=0.1), name
+
+
+def test_links_take_the_engines_mean_efficiency():
+    """energy.epower.cycle_mean_eff is what the engine does second by second, and every e-POWER is in it."""
+    phases = np.concatenate([cycle(name) for name in ("WLTC_3_low", "WLTC_3b_medium", "WLTC_3b_high")])
+    links = on_the_road(MODELS)[:, Param.ETA_FUEL_BUS]
+    for row in np.flatnonzero(MODELS.kinds == 1):
+        run = trace_energy(MODELS.matrix[row], phases)
+        assert links[row] == pytest.approx(run.bus_j / run.fuel_j, abs=0.002), MODELS.ids[row]
+
+
+def bus(kw, seconds=3600, *, kmh=30.0, name="note_e13_epower"):
+    """Engine run at a constant demand of `kw`."""
+    return epower_fuel(params_of(MODELS, name), np.full(seconds, 1000.0 * kw), np.full(seconds, kmh / 3.6))
+
+
+def test_an_engine_at_constant_demand():
+    """Below the limit it cycles between the thresholds at a set-point; above it serves the demand."""
+    p = params_of(MODELS, "note_e13_epower")
+    series = facts.load("vehicles")["physics"]["series_hybrid"]
+    control = series["control"]
+    window = (control["soc_high_stop_engine"] - control["soc_low_start_engine"]) * p[Param.CAPACITY]
+    easy = bus(5.0)
+    store = series["battery_roundtrip_eta"]
+    run_s = window / ((10e3 - 5e3) * store)
+    rest_s = window / 5e3
+    assert easy.on_s == pytest.approx(3600 * run_s / (run_s + rest_s), rel=0.15)  # cycles are few
+    assert easy.starts == pytest.approx(3600 / (run_s + rest_s), abs=1)
+    assert 3600 * 5e3 < easy.made_j < 1.2 * 3600 * 5e3  # what goes through the battery costs a bit more
+    hard = bus(25.0, kmh=100.0)
+    assert hard.on_s > 0.9 * 3600
+    assert hard.starts <= 1
+
+
+def test_an_engine_stays_on_and_off_for_its_least_times():
+    """Demand that jumps every two seconds does not switch it every two seconds."""
+    p = params_of(MODELS, "note_e13_epower")
+    watts = np.where(np.arange(3600) % 4 < 2, 20e3, -5e3)
+    run = epower_fuel(p, watts, np.full(3600, 10.0))
+    control = facts.load("vehicles")["physics"]["series_hybrid"]["control"]
+    assert 10 < run.starts <= 3600 / (control["min_engine_on_s"] + control["min_engine_off_s"]) + 1
+    assert run.on_s >= (run.starts - 1) * control["min_engine_on_s"]
+
+
+def test_engine_efficiency_follows_the_map():
+    """At full load an engine burns more per joule than at its best set-point, as its map says."""
+    physics = facts.load("vehicles")["physics"]
+    m, eta = physics["engine_map"], physics["series_hybrid"]["generator_eta"]
+    p = params_of(MODELS, "kicks_p15_epower_g1").copy()
+    at = np.interp([17e3 / eta / p[Param.ENGINE], 50e3 / eta / p[Param.ENGINE]], m["load_share"], m["eta_si"])
+    level = p[Param.ETA_FUEL_BUS] / facts.load("energy")["epower"]["engine"]["map_mean_eff"] * eta
+    runs = [bus(kw, kmh=120.0, name="kicks_p15_epower_g1") for kw in (17.0, 50.0)]
+    # following the load for an hour: starts and the battery weigh little
+    assert [r.made_j / r.fuel_j for r in runs] == pytest.approx((level * at).tolist(), rel=0.02)
+    assert runs[0].made_j / runs[0].fuel_j > runs[1].made_j / runs[1].fuel_j
 
 
 def test_combustion_on_the_test_cycles():

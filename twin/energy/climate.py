@@ -1,8 +1,9 @@
-"""Weather that cars feel: outside temperature, cabin power, stiffer drivelines in the cold."""
+"""Weather that cars feel: outside temperature, cabin power, stiffer tyres and drivelines and denser air in the cold."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,3 +82,48 @@ def driveline_loss(ambient: ArrayLike) -> NDArray[np.float64]:
     below: NDArray[np.float64] = np.maximum(0.0, mild - np.atleast_1d(np.asarray(ambient, float)))
     factor: NDArray[np.float64] = 1.0 + at_minus7 * below / (mild + 7.0)
     return factor
+
+
+class RoadWeather(NamedTuple):
+    """Factors on what driving takes at the reference temperature; one entry per temperature."""
+
+    rolling: NDArray[np.float64]  # on the road load's constant and linear terms
+    drag: NDArray[np.float64]  # on its square term
+    loss: NDArray[np.float64]  # on traction energy
+
+
+def road_weather(ambient: ArrayLike) -> RoadWeather:
+    """Driving outdoors at a temperature, against the 20 °C that road loads are stated for.
+
+    Tyres roll harder in the cold and air is denser: the corrections that coast-downs get
+    (fact energy.weather, UN GTR 15), turned round. A chassis dynamometer holds the road load
+    whatever the temperature, so test cycles take `driveline_loss` only.
+
+    Parameters
+    ----------
+    ambient : float or array
+        Outside temperature, °C.
+
+    Examples
+    --------
+    >>> [round(float(factor[0]), 3) for factor in road_weather(-7.0)]
+    [1.232, 1.101, 1.1]
+    """
+    celsius = np.atleast_1d(np.asarray(ambient, float))
+    facts = load("energy")["weather"]
+    reference = float(facts["reference_c"])
+    rolling = 1.0 + facts["rolling_per_k"] * (reference - celsius)
+    return RoadWeather(rolling, (reference + 273.15) / (celsius + 273.15), driveline_loss(celsius))
+
+
+def winter_load_w(ambient: ArrayLike) -> NDArray[np.float64]:
+    """Electric power in the cold beside metered heating, W (fact energy.winter_load).
+
+    Blower, screen and seat heating, lights. The table of `cabin_w` was taken from whole
+    cars and holds it already: it is added only where heating was measured by itself.
+    """
+    facts = load("energy")["winter_load"]
+    span = facts["starts_c"] - facts["full_c"]
+    share = (facts["starts_c"] - np.atleast_1d(np.asarray(ambient, float))) / span
+    watts: NDArray[np.float64] = facts["w"] * np.clip(share, 0.0, 1.0)
+    return watts

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from maps.network import GIVE_WAY, STOP, TOLL_BOOTH, RoadNetwork
 from twin.energy import kernels
-from twin.energy.climate import cabin_w, driveline_loss, hourly_c
+from twin.energy.climate import cabin_w, hourly_c, road_weather
+from twin.energy.powertrain import engine_control, on_the_road
 from twin.facts import load
 from twin.fleet.catalogue import Catalogue, Param
 from twin.fleet.fleet import Fleet, Kind
@@ -21,7 +22,6 @@ from twin.settings import ClimateSettings
 from twin.traffic.traversals import Traversals
 
 # declared twice because kernels import nothing of ours
-assert all(getattr(kernels, p.name) == p for p in Param if hasattr(kernels, p.name))
 assert tuple(Kind) == (kernels.ELECTRIC, kernels.EPOWER, kernels.COMBUSTION)
 
 PLANNED_PACE = 0.75
@@ -74,6 +74,35 @@ def road_records(network: RoadNetwork) -> NDArray[np.float64]:
     return road
 
 
+def car_records(catalogue: Catalogue, celsius: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One record per temperature and model for the kernel, shape (len(celsius), n_models, CAR_COLUMNS).
+
+    Road load, driveline and cabin as they are at each temperature; shares of braking as
+    on the road, not as on a test stand (`powertrain.on_the_road`).
+    """
+    p = on_the_road(catalogue).T
+    weather = road_weather(celsius)
+    out = np.zeros((len(celsius), len(catalogue), kernels.CAR_COLUMNS))
+    cabin = np.array([cabin_w(int(profile), celsius) for profile in p[Param.HVAC]]).T
+    rolling, drag, loss = (np.asarray(w)[:, None] for w in weather)
+    burns = p[Param.KIND] == Kind.COMBUSTION
+    out[:, :, kernels.CAR_KIND] = p[Param.KIND]
+    out[:, :, kernels.CAR_INERTIA] = p[Param.INERTIA]
+    out[:, :, kernels.CAR_A] = rolling * p[Param.A]
+    out[:, :, kernels.CAR_B] = rolling * p[Param.B]
+    out[:, :, kernels.CAR_C] = drag * p[Param.C]
+    out[:, :, kernels.PER_TRACTION] = loss * np.where(burns, p[Param.FUEL_PER_WHEEL], 1.0 / p[Param.ETA_DRIVE])
+    out[:, :, kernels.PER_BRAKED] = np.where(burns, 0.0, p[Param.REGEN_SHARE] * p[Param.ETA_REGEN])
+    out[:, :, kernels.MOVING_W] = np.where(burns, 0.0, p[Param.P_CONST])
+    steady = np.where(burns, p[Param.FUEL_IDLE] + p[Param.FUEL_PER_AUX] * cabin, p[Param.AUX] + cabin)
+    out[:, :, kernels.STEADY_W] = steady
+    hybrid = p[Param.ETA_FUEL_BUS] > 0
+    fuel_per_j = 1.0 / np.where(hybrid, p[Param.ETA_FUEL_BUS], 1.0)
+    out[:, :, kernels.UL_PER_J] = np.where(burns | hybrid, 1e6 * fuel_per_j / p[Param.LHV], 0.0)
+    out[:, :, kernels.GENERATOR_W] = p[Param.GENERATOR]
+    return out
+
+
 class Drive:
     """Spends energy for driving and keeps the books.
 
@@ -105,15 +134,11 @@ class Drive:
     ) -> None:
         self.fleet = fleet
         self.market = market
-        self._matrix = np.ascontiguousarray(catalogue.matrix)
         self._road = road_records(network)
         self._profile = link_profile()
         self._start_ms = 1000 * start_s_of_day
-        celsius = hourly_c(climate)
-        profiles = catalogue.matrix[:, Param.HVAC].astype(int)
-        self._cabin_w = np.ascontiguousarray(np.array([cabin_w(p, celsius) for p in profiles]).T)
-        self._loss = driveline_loss(celsius)
-        self._control = _engine_control()
+        self._car_of = car_records(catalogue, hourly_c(climate))
+        self._control = engine_control()
         self.engine_on = np.zeros(fleet.size, np.uint8)
         """1 while the engine of an e-POWER car runs; part of the state to be saved."""
         self.empty = np.zeros(fleet.size, np.uint8)
@@ -143,7 +168,7 @@ class Drive:
         fleet, t = self.fleet, traversals
         found = kernels.spend(
             t.n, t.car, t.link, t.enter_ms, t.exit_ms, t.energy_j, t.fuel_ul, t.driven_mm,
-            self._road, self._profile, self._matrix, self._cabin_w, self._loss, self._control, self._start_ms,
+            self._road, self._profile, self._car_of, self._control, self._start_ms,
             fleet.model, fleet.battery_j, fleet.capacity_j, fleet.traction_j, fleet.engine_j,
             fleet.fuel_ul, fleet.driven_mm, fleet.towed_mm, fleet.drive_ms,
             self.engine_on, self.empty, self.total, self._ran_empty,
@@ -166,7 +191,7 @@ class Drive:
         out = np.zeros(len(rows), np.int64)
         kernels.predict(
             self.fleet.model[rows], np.ascontiguousarray(metres), np.ascontiguousarray(seconds), PLANNED_PACE,
-            self._profile, self._matrix, self._cabin_w[hour], self._loss[hour], out,
+            self._profile, self._car_of[hour], out,
         )  # fmt: skip
         return out
 
@@ -201,9 +226,3 @@ class Drive:
 def co2_kg(fuel_ul: int) -> float:
     """Tank-to-wheel CO2 of petrol, kg (fact vehicles.physics.fuel)."""
     return float(fuel_ul * 1e-6 * load("vehicles")["physics"]["fuel"]["gasoline_co2_kg_per_l_tank_to_wheel"])
-
-
-def _engine_control() -> NDArray[np.float64]:
-    facts = load("vehicles")["physics"]["series_hybrid"]["control"]
-    first = [facts["soc_low_start_engine"], facts["soc_high_stop_engine"], 1000.0 * facts["ev_power_limit_kw"]]
-    return np.array(first + [1000.0 * kw for kw in facts["generator_setpoints_kw"]])

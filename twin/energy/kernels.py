@@ -1,8 +1,9 @@
 """Compiled energy: one pass over the links that cars left in a tick.
 
-`road` has one record per link, `matrix` one per car model (columns: twin.fleet.catalogue.Param),
-`profile` the constants of `facts/energy.toml` [link_profile]. Amounts in the ledger are
-integers: what is added to one column is subtracted from another as the same number.
+`road` has one record per link, `car_of` one per hour of the day and car model (the weather of the
+hour is folded in, so the loop multiplies and does not look up), `profile` the constants of
+`facts/energy.toml` [link_profile]. Amounts in the ledger are integers: what is added to one
+column is subtracted from another as the same number.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ ROAD_COLUMNS = 8  # one cache line
 PACE_LOW, PACE_RISE, SPREAD, INV_KNEE, COAST, CALM_0, CALM_V, CALM_MIN, BUSY_0, BUSY_V, MOVING_LOW = range(11)
 # entries of `control` (e-POWER engine)
 SOC_LOW, SOC_HIGH, EV_LIMIT_W, FIRST_SETPOINT = range(4)
-# columns of Param; the numbers are checked against the enum at import of twin.energy.drive
-KIND, MASS, INERTIA, A, B, C, ETA_DRIVE, ETA_REGEN, REGEN_SHARE, P_CONST, AUX = range(11)
-GENERATOR, ETA_FUEL_BUS, FUEL_PER_WHEEL, FUEL_IDLE, FUEL_PER_AUX, LHV = range(15, 21)
+# entries of `habit` (e-POWER engine second by second)
+EV_SPEED, SOC_TARGET, MIN_ON_S, MIN_OFF_S, START_J, STORE_ETA = range(6)
+# columns of `car_of`. Spent at the bus (electric drive) or from the tank (combustion), J:
+# PER_TRACTION * traction - PER_BRAKED * braked + MOVING_W * moving time + STEADY_W * time
+CAR_KIND, CAR_INERTIA, CAR_A, CAR_B, CAR_C, PER_TRACTION, PER_BRAKED, MOVING_W, STEADY_W = range(9)
+UL_PER_J, GENERATOR_W = range(9, 11)
+CAR_COLUMNS = 16  # two cache lines
 ELECTRIC, EPOWER, COMBUSTION = range(3)
 # entries of `total`
 ROWS_ENERGY_J, ROWS_FUEL_UL, ROWS_DRIVEN_MM, ROWS_LENGTH_MM, OVER_RATED, REGEN_REFUSED_J = range(6)
@@ -62,22 +67,22 @@ def engine(need, seconds, battery, low, high, on, control, rated):  # type: igno
             break
     if power > control[EV_LIMIT_W] or setpoint <= power:
         return min(setpoint * seconds, need + max(0.0, high - battery)), True
+    # most links are over before the engine switches: products tell that without a division
     rise, left, made = setpoint - power, seconds, 0.0
     if on and battery >= high:
         on = False
     if not on and battery <= low:
         on = True
     if on:
-        span = (high - battery) / rise
-        if span >= left:
+        if high - battery >= rise * left:
             return setpoint * left, True
+        span = (high - battery) / rise
         made = setpoint * span
         left -= span
         battery = high
-    span = (battery - low) / power
-    if span >= left:
+    if battery - low >= power * left:
         return made, False
-    left -= span
+    left -= (battery - low) / power
     run = (high - low) / rise
     rest = (high - low) / power
     cycles = np.floor(left / (run + rest))
@@ -89,47 +94,92 @@ def engine(need, seconds, battery, low, high, on, control, rated):  # type: igno
 
 
 @njit(cache=True)
+def generator(bus_w, speed, step_s, laps, capacity, control, habit, rated, share_w, shares, etas):  # type: ignore[no-untyped-def]
+    """An e-POWER engine second by second: fuel (J), bus energy made (J), starts, running time (s), battery gained (J).
+
+    The trace is driven `laps` times; the first settles the battery and is not counted.
+    share_w: generator power at full load of the engine's map (`shares`, `etas`: bus per fuel energy).
+    """
+    soc, since = habit[SOC_TARGET], habit[MIN_OFF_S]
+    on, charging = False, False
+    fuel, made, starts, on_s, begin = 0.0, 0.0, 0, 0.0, soc
+    for lap in range(laps):
+        if lap == 1:
+            fuel, made, starts, on_s, begin = 0.0, 0.0, 0, 0.0, soc
+        for i in range(len(bus_w)):
+            need = bus_w[i]
+            if soc <= control[SOC_LOW]:
+                charging = True
+            elif soc >= control[SOC_HIGH]:
+                charging = False
+            wanted = charging or need > control[EV_LIMIT_W]
+            if speed[i] > habit[EV_SPEED] and need > 0.0 and soc < habit[SOC_TARGET]:
+                wanted = True  # tyres drown the engine here, so it runs early
+            if need <= 0.0 and soc > control[SOC_LOW]:
+                wanted = False
+            if wanted and not on and since >= habit[MIN_OFF_S]:
+                on, since = True, 0.0
+                fuel += habit[START_J]
+                starts += 1
+            elif on and not wanted and since >= habit[MIN_ON_S]:
+                on, since = False, 0.0
+            since += step_s
+            power = 0.0
+            if on:
+                power = max(need, control[FIRST_SETPOINT])
+                if charging:
+                    power = control[len(control) - 1]
+                    for k in range(FIRST_SETPOINT, len(control)):
+                        if control[k] > need:
+                            power = control[k]
+                            break
+                power = min(power, rated)
+                fuel += power / np.interp(power / share_w, shares, etas) * step_s
+                made += power * step_s
+                on_s += step_s
+            flow = (power - need) * step_s / capacity
+            soc = min(1.0, soc + (flow * habit[STORE_ETA] if flow > 0.0 else flow))  # full: the brakes take it
+    return fuel, made, starts, on_s, (soc - begin) * capacity
+
+
+@njit(cache=True)
 def spend(  # type: ignore[no-untyped-def]
     n, car, link, enter_ms, exit_ms, energy_j, fuel_ul, driven_mm,
-    road, profile, matrix, cabin_w, loss, control, start_ms,
+    road, profile, car_of, control, start_ms,
     model, battery_j, capacity_j, traction_j, engine_j, car_fuel_ul, car_driven_mm, car_towed_mm, drive_ms,
     engine_on, empty, total, ran_empty,
 ):  # fmt: skip
     """Spend the energy of `n` traversals in time order; returns how many cars ran empty now.
 
-    cabin_w (24, n_models) and loss (24,) hold by hour of the day at the link's end.
+    car_of (24, n_models, CAR_COLUMNS) holds by hour of the day at the link's end.
     """
     found = 0
+    sum_energy, sum_fuel, sum_driven, sum_length = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(n):
         who = car[i]
-        where = link[i]
-        kind_of = model[who]
-        hour = ((exit_ms[i] + start_ms) // 3_600_000) % 24
+        rec = road[link[i]]
+        par = car_of[((exit_ms[i] + start_ms) // 3_600_000) % 24, model[who]]
         ms = exit_ms[i] - enter_ms[i]
         seconds = max(ms, 1) * 0.001
-        par = matrix[kind_of]
-        rec = road[where]
         mm = np.int64(rec[LENGTH_MM])
         traction, braked, moving_s = wheel(
             rec[LENGTH], rec[FREE_SPEED], rec[FREE_S], rec[CALM], rec[BUSY], rec[CONTROL], seconds,
-            par[INERTIA], par[A], par[B], par[C], profile,
+            par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], profile,
         )  # fmt: skip
-        cabin = cabin_w[hour, kind_of]
+        spent = par[PER_TRACTION] * traction - par[PER_BRAKED] * braked
+        spent += par[MOVING_W] * moving_s + par[STEADY_W] * seconds
         out, burnt, went = np.int64(0), np.int64(0), mm
-        if par[KIND] == COMBUSTION:
-            fuel = traction * loss[hour] * par[FUEL_PER_WHEEL] + (par[FUEL_IDLE] + par[FUEL_PER_AUX] * cabin) * seconds
-            burnt = np.int64(fuel / par[LHV] * 1e6 + 0.5)
+        if par[CAR_KIND] == COMBUSTION:
+            burnt = np.int64(spent * par[UL_PER_J] + 0.5)
         else:
-            bus = traction * loss[hour] / par[ETA_DRIVE] - braked * par[REGEN_SHARE] * par[ETA_REGEN]
-            bus += par[P_CONST] * moving_s + (par[AUX] + cabin) * seconds
-            need = np.int64(np.floor(bus + 0.5))
+            need = np.int64(np.floor(spent + 0.5))
             have = battery_j[who]
             room = capacity_j[who] - have
-            if par[KIND] == EPOWER:
+            if par[CAR_KIND] == EPOWER:
                 full = capacity_j[who]
                 made_j, on = engine(
                     float(need), seconds, float(have), control[SOC_LOW] * full, control[SOC_HIGH] * full,
-                    engine_on[who] != 0, control, par[GENERATOR],
+                    engine_on[who] != 0, control, par[GENERATOR_W],
                 )  # fmt: skip
                 engine_on[who] = on
                 made = min(np.int64(made_j + 0.5), max(room + need, np.int64(0)))
@@ -137,7 +187,7 @@ def spend(  # type: ignore[no-untyped-def]
                     made = need - have
                     total[OVER_RATED] += 1
                 engine_j[who] += made
-                burnt = np.int64(made / (par[ETA_FUEL_BUS] * par[LHV]) * 1e6 + 0.5)
+                burnt = np.int64(made * par[UL_PER_J] + 0.5)
             else:
                 made = np.int64(0)
             out = need - made
@@ -149,7 +199,7 @@ def spend(  # type: ignore[no-untyped-def]
                     ran_empty[found] = who
                     found += 1
             else:
-                if have > 0:
+                if empty[who] != 0 and have > 0:
                     empty[who] = 0
                 if -out > room:  # no room for what braking gives: the friction brakes take it
                     total[REGEN_REFUSED_J] += -out - room
@@ -166,19 +216,26 @@ def spend(  # type: ignore[no-untyped-def]
         energy_j[i] = out
         fuel_ul[i] = burnt
         driven_mm[i] = went
-        total[ROWS_ENERGY_J] += out
-        total[ROWS_FUEL_UL] += burnt
-        total[ROWS_DRIVEN_MM] += went
-        total[ROWS_LENGTH_MM] += mm
+        sum_energy += out
+        sum_fuel += burnt
+        sum_driven += went
+        sum_length += mm
+    total[ROWS_ENERGY_J] += sum_energy
+    total[ROWS_FUEL_UL] += sum_fuel
+    total[ROWS_DRIVEN_MM] += sum_driven
+    total[ROWS_LENGTH_MM] += sum_length
     return found
 
 
 @njit(cache=True)
-def predict(model, metres, seconds, share, profile, matrix, cabin_w, loss, out):  # type: ignore[no-untyped-def]
-    """Battery energy of trips from length and duration, at a mean speed of `share` of the free speed."""
+def predict(model, metres, seconds, share, profile, car_of, out):  # type: ignore[no-untyped-def]
+    """Battery energy of trips from length and duration, at a mean speed of `share` of the free speed.
+
+    car_of (n_models, CAR_COLUMNS) is that of one hour.
+    """
     for i in range(len(out)):
-        par = matrix[model[i]]
-        if par[KIND] != ELECTRIC or metres[i] <= 0.0:
+        par = car_of[model[i]]
+        if par[CAR_KIND] != ELECTRIC or metres[i] <= 0.0:
             out[i] = 0
             continue
         time = max(seconds[i], 0.001)
@@ -186,7 +243,8 @@ def predict(model, metres, seconds, share, profile, matrix, cabin_w, loss, out):
         calm = max(profile[CALM_MIN], profile[CALM_0] - profile[CALM_V] * free)
         busy = max(calm, profile[BUSY_0] + profile[BUSY_V] * free)
         traction, braked, moving_s = wheel(
-            metres[i], free, time * share, calm, busy, 0.0, time, par[INERTIA], par[A], par[B], par[C], profile
-        )
-        bus = traction * loss / par[ETA_DRIVE] - braked * par[REGEN_SHARE] * par[ETA_REGEN]
-        out[i] = np.int64(bus + par[P_CONST] * moving_s + (par[AUX] + cabin_w[model[i]]) * time + 0.5)
+            metres[i], free, time * share, calm, busy, 0.0, time,
+            par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], profile,
+        )  # fmt: skip
+        bus = par[PER_TRACTION] * traction - par[PER_BRAKED] * braked
+        out[i] = np.int64(bus + par[MOVING_W] * moving_s + par[STEADY_W] * time + 0.5)

@@ -13,6 +13,10 @@ from twin.settings import TrafficSettings
 from twin.traffic import kernels as k
 from twin.traffic.traversals import Traversals
 
+# times are 32-bit milliseconds from the start: 24 days, and what one link can add to that
+HORIZON_MS = 24 * 86_400_000
+LONGEST_MS = 20 * 3_600_000
+
 
 class TrafficError(ValueError):
     """A route or departure that the streets cannot take."""
@@ -113,41 +117,47 @@ class Streets:
         if 3 * n >= 1 << 26:
             raise TrafficError(f"{n} links are more than the event keys hold (22 million)")
         whole = np.floor(physics.storage + 1e-9).astype(np.int64)
-        self._fixed = np.zeros((n, 8), np.int64)
-        self._fixed[:, k.FREE_MS] = physics.free_ms
-        self._fixed[:, k.HEADWAY_US] = physics.headway_us
-        self._fixed[:, k.STORAGE] = whole
-        self._fixed[:, k.FRACTION] = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
-        self._fixed[:, k.WAVE_MS] = physics.wave_ms
-        ends = np.cumsum(whole + 1)
-        self._fixed[:, k.SLOTS] = ends - (whole + 1)
+        ends = np.cumsum(whole)
+        self._slowest_ms = int(physics.free_ms.max())
+        if ends[-1] >= 1 << 31 or max(physics.free_ms.max(), physics.wave_ms.max()) > LONGEST_MS:
+            raise TrafficError("the streets hold more than 2 billion cars, or a link takes more than 20 hours")
+        self._links = links = on_cache_lines(n, k.LINK)
+        links["free_ms"] = physics.free_ms
+        links["headway_us"] = physics.headway_us
+        links["storage"] = whole
+        links["fraction"] = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
+        links["wave_ms"] = physics.wave_ms
+        links["slots"] = ends - whole
         plan = signal_plan(network, settings) if signals is None else _checked(signals, n, settings)
-        self._fixed[:, k.GREEN_FROM], self._fixed[:, k.GREEN_TO] = plan
-        self._state = np.zeros((n, 8), np.int64)
-        self._state[:, k.NEXT_IN_US : k.NEXT_OUT_US + 1] = k.LONG_AGO
-        self._state[:, k.HEAD_EVENT : k.GATE_EVENT + 1] = k.NEVER
-        self._state[:, k.FIRST_WAITER] = k.NOBODY
-        self._waiting = np.zeros((2 * n, 4), np.int64)
-        self._waiting[:, [k.NEXT, k.TARGET, k.LAST]] = k.NOBODY
+        self._green_ms = np.stack(plan, axis=1).astype(np.int32)
+        links["signal"] = self._green_ms[:, 1] > self._green_ms[:, 0]
+        links["next_in_us"] = links["next_out_us"] = k.LONG_AGO * 1000
+        links["first_waiter"] = k.NOBODY
+        self._merges = np.zeros(n, k.MERGE)
+        for name in ("ring_seen_ms", "ring_seen_out", "source_first", "source_last"):
+            self._merges[name] = k.NOBODY
+        self._waiting = np.zeros(2 * n, k.WAITER)
+        for name in ("next", "target", "last"):
+            self._waiting[name] = k.NOBODY
         # an upstream link's turn costs what its capacity costs, so merges share by capacity; a source counts as a lane
-        self._weight = np.concatenate([physics.headway_us, physics.headway_us * network.link_lanes])
-        self._ring_seen = np.full((n, 2), k.NOBODY, np.int64)
-        self._slot_vehicle = np.full(int(ends[-1]), -1, np.int32)
-        self._slot_ms = np.full(int(ends[-1]), k.LONG_AGO, np.int64)
-        self._source = np.full((n, 2), k.NOBODY, np.int64)
-        self._heap = np.empty(8 * n + 1024, np.int64)
-        self._clock = np.zeros(9, np.int64)
-        self._vehicle = np.zeros((fleet_size + 1024, 8), np.int64)
-        self._vehicle[:, k.GAP_PERMILLE : k.PACE_PERMILLE + 1] = 1000
-        self._busy = np.zeros(len(self._vehicle), bool)
-        self._spare = list(range(len(self._vehicle) - 1, fleet_size - 1, -1))
+        self._waiting["weight"] = np.concatenate([physics.headway_us, physics.headway_us * network.link_lanes])
+        self._slots = on_cache_lines(int(ends[-1]), k.SLOT)
+        self._slots["vehicle"] = k.NOBODY
+        self._slots["ms"] = k.LONG_AGO
+        self._near = np.full(k.NEAR_MS, k.NOBODY, np.int32)
+        self._due = np.zeros(k.NEAR_MS // 64, np.uint64)
+        self._queue = np.full(2 * n, k.IDLE, np.int32)
+        self._far = np.empty(3 * n + 1024, np.int64)
+        self._clock = np.zeros(k.CLOCK_SIZE, np.int64)
+        self._vehicles = idle_vehicles(fleet_size + 1024)
+        self._busy = np.zeros(len(self._vehicles), bool)
+        self._spare = list(range(len(self._vehicles) - 1, fleet_size - 1, -1))
         self._route = np.empty(1 << 16, np.int32)
         self._route_end = 0
-        self._departing: list[NDArray[np.int64]] = []
+        self._departing = np.empty(0, np.int64)
+        self._departing_later: list[NDArray[np.int64]] = []
         self._arrived = np.empty(4096, np.int32)
         self._arrived_ms = np.empty(4096, np.int64)
-        self.link_sums = np.zeros((n, 2), np.int64)
-        """Per link since it was last cleared: completed traversals, and their time in ms."""
 
     # ------------------------------------------------------------------ figures
 
@@ -172,13 +182,18 @@ class Streets:
         return int(self._clock[k.RINGS_TURNED]), int(self._clock[k.RING_VEHICLES])
 
     @property
+    def link_sums(self) -> NDArray[np.int64]:
+        """Completed traversals of each link so far and their time in ms, shape (links, 2)."""
+        return np.stack([self._links["count_out"].astype(np.int64), self._links["spent_ms"]], axis=1)
+
+    @property
     def link_vehicles(self) -> NDArray[np.int64]:
         """Vehicles on each link now."""
-        return np.asarray(self._state[:, k.IN] - self._state[:, k.OUT])
+        return np.asarray(self._links["count_in"] - self._links["count_out"], np.int64)
 
     def first_ms(self, vehicles: ArrayLike) -> NDArray[np.int64]:
         """When vehicles left the source queue and entered their first link."""
-        return np.asarray(self._vehicle[np.asarray(vehicles), k.FIRST_MS])
+        return np.asarray(self._vehicles["first_ms"][np.asarray(vehicles)], np.int64)
 
     def has_trip(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
         """Whether vehicles are on the road or wait to enter it."""
@@ -186,12 +201,12 @@ class Streets:
 
     def entered(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
         """Whether vehicles of a running trip have entered the streets."""
-        rows = self._vehicle[np.asarray(vehicles)]
-        return np.asarray(rows[:, k.FIRST_MS] >= rows[:, k.DEPART_MS])
+        rows = self._vehicles[np.asarray(vehicles)]
+        return np.asarray(rows["first_ms"] >= rows["depart_ms"])
 
     def current_link(self, vehicles: ArrayLike) -> NDArray[np.int32]:
         """Link that each vehicle of a running trip is on (or waits to enter)."""
-        return np.asarray(self._route[self._vehicle[np.asarray(vehicles), k.POSITION]])
+        return np.asarray(self._route[self._vehicles["position"][np.asarray(vehicles)]])
 
     # ------------------------------------------------------------------ input
 
@@ -237,25 +252,33 @@ class Streets:
         meets = self.network.link_to[route_links[at]] == self.network.link_from[route_links[at + 1]]
         if not meets.all():
             raise TrafficError(f"a route has a gap after link {route_links[at[np.argmin(meets)]]}")
+        gap_permille, pace_permille = np.rint(np.multiply(gap, 1000)), np.rint(np.multiply(pace, 1000))
+        if (
+            min(np.min(gap_permille), np.min(pace_permille)) < 0
+            or max(np.max(gap_permille), np.max(pace_permille)) > 32767
+        ):
+            raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+        if np.max(at_ms) >= HORIZON_MS:
+            raise TrafficError("a departure is beyond the 24 days that the streets' times hold")
+        if self._slowest_ms * np.max(pace_permille) // 1000 > LONGEST_MS:
+            raise TrafficError("at its pace a vehicle would take more than 20 hours for one link")
         start = self._reserve(len(route_links))
         self._route[start : start + len(route_links)] = route_links
-        record = self._vehicle
-        record[rows, k.POSITION] = start + route_ptr[:-1]
-        record[rows, k.END] = start + route_ptr[1:]
-        record[rows, k.DEPART_MS] = at_ms
-        record[rows, k.FIRST_MS] = -1
-        record[rows, k.GAP_PERMILLE] = np.rint(np.multiply(gap, 1000))
-        record[rows, k.PACE_PERMILLE] = np.rint(np.multiply(pace, 1000))
+        record = self._vehicles
+        record["position"][rows] = start + route_ptr[:-1]
+        record["end"][rows] = start + route_ptr[1:]
+        record["depart_ms"][rows] = at_ms
+        record["first_ms"][rows] = -1
+        record["gap_permille"][rows] = gap_permille
+        record["pace_permille"][rows] = pace_permille
         self._busy[rows] = True
-        self._departing.append(rows)
+        self._departing_later.append(rows)
 
     def rows_for(self, count: int) -> NDArray[np.int64]:
         """Idle vehicle rows for other traffic; taken back by `release` when they arrive."""
         while len(self._spare) < count:
-            old = len(self._vehicle)
-            more = np.zeros((old, 8), np.int64)
-            more[:, k.GAP_PERMILLE : k.PACE_PERMILLE + 1] = 1000
-            self._vehicle = np.concatenate([self._vehicle, more])
+            old = len(self._vehicles)
+            self._vehicles = np.concatenate([self._vehicles, idle_vehicles(old)])
             self._busy = np.concatenate([self._busy, np.zeros(old, bool)])
             self._spare.extend(range(2 * old - 1, old - 1, -1))
         return np.array([self._spare.pop() for _ in range(count)], np.int64)
@@ -264,14 +287,17 @@ class Streets:
         """Let a vehicle on the road leave the streets at the end of its present link."""
         link = int(self.current_link([vehicle])[0])
         k.cut_short(
-            vehicle, link, now_ms, self._fixed, self._state, self._waiting, self._slot_vehicle, self._vehicle,
-            self._heap, self._clock, self.settings.signal_cycle_s * 1000,
+            vehicle, link, now_ms, self._links, self._slots, self._vehicles, self._green_ms, self._waiting,
+            self._near, self._due, self._queue, self._far, self._clock, self.settings.signal_cycle_s * 1000,
         )  # fmt: skip
 
     def _reserve(self, size: int) -> int:
         if self._route_end + size > len(self._route):
             busy = np.flatnonzero(self._busy)
-            starts, ends = self._vehicle[busy, k.POSITION], self._vehicle[busy, k.END]
+            starts, ends = (
+                self._vehicles["position"][busy].astype(np.int64),
+                self._vehicles["end"][busy].astype(np.int64),
+            )
             lengths = ends - starts
             total = int(lengths.sum())
             shift = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64) if len(busy) else lengths
@@ -280,8 +306,8 @@ class Streets:
             if total + size > len(self._route) // 2:
                 self._route = np.empty(max(2 * len(self._route), 2 * (total + size)), np.int32)
             self._route[:total] = kept
-            self._vehicle[busy, k.POSITION] = shift
-            self._vehicle[busy, k.END] = shift + lengths
+            self._vehicles["position"][busy] = shift
+            self._vehicles["end"][busy] = shift + lengths
             self._route_end = total
         start = self._route_end
         self._route_end += size
@@ -291,16 +317,21 @@ class Streets:
 
     def advance(self, until_ms: int, traversals: Traversals) -> Arrivals:
         """Move everything up to `until_ms` (exclusive); fills `traversals` afresh."""
-        departing = np.concatenate(self._departing) if self._departing else np.empty(0, np.int64)
-        departing = departing[np.lexsort((departing, self._vehicle[departing, k.DEPART_MS]))]
+        if until_ms > HORIZON_MS:
+            raise TrafficError("the streets' times hold 24 days from the start, no more")
+        departing = self._departing
+        if self._departing_later:
+            departing = np.concatenate([departing, *self._departing_later])
+            departing = departing[np.lexsort((departing, self._vehicles["depart_ms"][departing]))]
+            self._departing_later.clear()
         clock = self._clock
         clock[k.NEXT_DEPARTURE] = clock[k.TRAVERSALS] = clock[k.ARRIVALS] = 0
         traversals.n = 0
         while True:
             code = k.advance(
-                until_ms, self._fixed, self._state, self.link_sums, self._waiting, self._weight, self._ring_seen,
-                self._slot_vehicle, self._slot_ms, self._vehicle, self._route, self._source, departing, self._heap,
-                clock, self.settings.signal_cycle_s * 1000, self.settings.gridlock_s * 1000, self.fleet_size,
+                until_ms, self._links, self._slots, self._vehicles, self._route, self._green_ms, self._merges,
+                self._waiting, departing, self._near, self._due, self._queue, self._far, clock,
+                self.settings.signal_cycle_s * 1000, self.settings.gridlock_s * 1000, self.fleet_size,
                 traversals.car, traversals.link, traversals.enter_ms, traversals.exit_ms,
                 self._arrived, self._arrived_ms,
             )  # fmt: skip
@@ -308,12 +339,12 @@ class Streets:
             if code == k.DONE:
                 break
             if code == k.HEAP_FULL:
-                self._heap = np.concatenate([self._heap, np.empty_like(self._heap)])
+                self._far = np.concatenate([self._far, np.empty_like(self._far)])
                 continue
             traversals.grow(2 * traversals.capacity)
             self._arrived = np.concatenate([self._arrived, np.empty_like(self._arrived)])
             self._arrived_ms = np.concatenate([self._arrived_ms, np.empty_like(self._arrived_ms)])
-        self._departing = [departing[clock[k.NEXT_DEPARTURE] :]]
+        self._departing = departing[clock[k.NEXT_DEPARTURE] :]
         done = int(clock[k.ARRIVALS])
         arrived = self._arrived[:done].copy()
         self._busy[arrived] = False
@@ -328,8 +359,7 @@ class Streets:
         network = self.network
         spacing = self.settings.spacing_m / network.link_lanes
         n = k.snapshot(
-            now_ms, self._fixed, self._state, network.link_length, spacing, self._slot_vehicle, self._slot_ms,
-            self._vehicle, who, on, metres,
+            now_ms, self._links, network.link_length, spacing, self._slots, self._vehicles, who, on, metres,
         )  # fmt: skip
         x, y = along(network, on[:n], metres[:n])
         return Positions(who[:n], on[:n], x, y)
@@ -340,23 +370,37 @@ class Streets:
         The mean of the traversals in `sums` (count, total ms since some moment), but not less
         than free flow nor than the time the head vehicle has already spent on the link.
         """
-        free = self._fixed[:, k.FREE_MS]
+        links = self._links
+        free = links["free_ms"].astype(np.int64)
         mean = np.where(sums[:, 0] > 0, sums[:, 1] // np.maximum(sums[:, 0], 1), free)
-        count = self._state[:, k.OUT]
-        slots = self._fixed[:, k.SLOTS] + count % (self._fixed[:, k.STORAGE] + 1)
-        standing = self._state[:, k.IN] > count
-        entered = self._vehicle[np.where(standing, self._slot_vehicle[slots], 0), k.ENTER_MS]
+        standing = links["count_in"] > links["count_out"]
+        heads = self._slots["vehicle"][links["slots"] + links["count_out"] % links["storage"]]
+        entered = self._vehicles["enter_ms"][np.where(standing, heads, 0)]
         return np.asarray(np.maximum(np.maximum(mean, free), np.where(standing, now_ms - entered, 0)))
 
     def census(self) -> int:
         """Vehicles found by counting slots and source queues, to be compared with the counters."""
         waiting = 0
-        for link in np.flatnonzero(self._source[:, 0] != k.NOBODY):
-            row = self._source[link, 0]
+        for link in np.flatnonzero(self._merges["source_first"] != k.NOBODY):
+            row = self._merges["source_first"][link]
             while row != k.NOBODY:
                 waiting += 1
-                row = self._vehicle[row, k.NEXT_IN_SOURCE]
+                row = self._vehicles["next_in_source"][row]
         return waiting + int(self.link_vehicles.sum())
+
+
+def on_cache_lines(rows: int, kind: np.dtype[np.void]) -> NDArray[np.void]:
+    """Zeroed records whose first byte begins a cache line, so that none of 64 bytes lies on two."""
+    raw = np.zeros(rows * kind.itemsize + 64, np.uint8)
+    skip = -raw.ctypes.data % 64
+    return raw[skip : skip + rows * kind.itemsize].view(kind)
+
+
+def idle_vehicles(rows: int) -> NDArray[np.void]:
+    """Vehicle records without a trip, as good as the link allows."""
+    made = on_cache_lines(rows, k.VEHICLE)
+    made["gap_permille"] = made["pace_permille"] = 1000
+    return made
 
 
 def along(

@@ -9,54 +9,140 @@ earlier than L*tau/s after vehicle n - K left, K a fraction in general, so the t
 interpolated between two exits. Events: a head vehicle is ready; a link can take the
 next vehicle; a closed ring of blocked links turns. Times are integer milliseconds;
 headways are kept in microseconds so that capacity does not round.
+
+Speed is a matter of cache lines: a car that moves on touches the records of two links,
+one slot of each, itself and its route, and as good as none of them is in the cache. So
+a link is one line of 64 bytes, a vehicle half of one, a slot an eighth. What only
+matters where cars wait for each other is kept apart.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
-# columns of `link_state`, one 64-byte record per link
-IN, OUT, NEXT_IN_US, NEXT_OUT_US, HEAD_EVENT, GATE_EVENT, FIRST_WAITER, VIRTUAL = range(8)
-# columns of `link_fixed`
-FREE_MS, HEADWAY_US, STORAGE, FRACTION, WAVE_MS, SLOTS, GREEN_FROM, GREEN_TO = range(8)
-# columns of `waiting`; rows are links, then the source of each link
-NEXT, TAG, TARGET, LAST = range(4)
-# columns of `vehicle`
-POSITION, END, ENTER_MS, DEPART_MS, GAP_PERMILLE, PACE_PERMILLE, NEXT_IN_SOURCE, FIRST_MS = range(8)
-# entries of `clock`
-HEAP_SIZE, NEXT_DEPARTURE, MOVED, RINGS_TURNED, RING_VEHICLES, ON_ROAD, IN_SOURCE, TRAVERSALS, ARRIVALS = range(9)
+# one cache line per link: what it is, then how it stands
+LINK = np.dtype(
+    [
+        ("free_ms", "i4"),  # free-flow time
+        ("headway_us", "i4"),  # between two vehicles at saturation, over all lanes
+        ("storage", "i4"),  # vehicles it holds, whole part, and in permille the rest
+        ("fraction", "i2"),
+        ("signal", "i2"),  # whether a row of `green_ms` holds for its end
+        ("wave_ms", "i4"),  # time a hole takes from the end to the start
+        ("slots", "i4"),  # where its ring of `storage` slots begins
+        ("next_in_us", "i8"),  # when the headway lets the next one in, and out
+        ("next_out_us", "i8"),
+        ("count_in", "i4"),  # vehicles ever entered, and ever left
+        ("count_out", "i4"),
+        ("first_waiter", "i4"),
+        ("last_hole_ms", "i4"),  # when the hole of the last vehicle that left reaches the start
+        ("spent_ms", "i8"),  # by all that left
+    ]
+)
+# a vehicle and when it can be at the end; after it has left: when its space can be taken again
+SLOT = np.dtype([("vehicle", "i4"), ("ms", "i4")])
+VEHICLE = np.dtype(
+    [
+        ("position", "i4"),  # in `route`, where it is and where it ends
+        ("end", "i4"),
+        ("next_link", "i4"),  # of its route; NOBODY on the last one
+        ("enter_ms", "i4"),  # when it entered its link
+        ("gap_permille", "i2"),  # of its link's headway and free-flow time
+        ("pace_permille", "i2"),
+        ("next_in_source", "i4"),
+        ("depart_ms", "i4"),
+        ("first_ms", "i4"),  # when it entered its first link
+    ]
+)
+# per link, read only where vehicles wait for it
+MERGE = np.dtype(
+    [
+        ("virtual", "i8"),
+        ("ring_seen_ms", "i8"),
+        ("ring_seen_out", "i4"),
+        ("source_first", "i4"),
+        ("source_last", "i4"),
+        ("spare", "i4"),
+    ]
+)
+# rows are links, then the source of each link
+WAITER = np.dtype([("tag", "i8"), ("weight", "i4"), ("next", "i4"), ("target", "i4"), ("last", "i4")])
+# entries of `clock`; no event is due before CURSOR
+CLOCK_SIZE = 10
+FAR_SIZE, CURSOR, NEXT_DEPARTURE, MOVED, RINGS_TURNED, RING_VEHICLES, ON_ROAD, IN_SOURCE, TRAVERSALS, ARRIVALS = range(
+    10
+)
 
 NEVER = np.int64(2**62)
 NOBODY = np.int64(-1)
-LONG_AGO = np.int64(-(2**40))
+IDLE = np.int64(-2)
+FAR_AWAY = np.int64(-3)
+LONG_AGO = np.int64(-(2**30))
+NEAR_MS = 1 << 15
+LOOK_AHEAD_MS = 64
+_NEAR_MASK = NEAR_MS - 1
 _ID_BITS = 26
 _ID_MASK = np.int64((1 << _ID_BITS) - 1)
 
 DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
 
+compiled = njit(cache=True, error_model="numpy")
+# an array is seven machine words to the function that is called: where every car passes, that would be the work
+inlined = njit(cache=True, error_model="numpy", forceinline=True)
 
-@njit(cache=True)
-def push(heap, clock, time, ident):  # type: ignore[no-untyped-def]
+
+@intrinsic
+def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of `array[index]`, an index in range; changes nothing but the waiting time."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        where = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
+        i32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
+        name = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        # for writing, keep in all levels, data
+        builder.call(name, [where, i32(1), i32(3), i32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), code
+
+
+@intrinsic
+def lowest_bit(typing_context, word):  # type: ignore[no-untyped-def]
+    """Index of the lowest bit set in a word that is not 0."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), code
+
+
+@compiled
+def push_far(far, clock, time, ident):  # type: ignore[no-untyped-def]
     """Add an event to the four-ary heap of keys (time, ident)."""
     key = (time << _ID_BITS) | ident
-    i = clock[HEAP_SIZE]
-    clock[HEAP_SIZE] = i + 1
+    i = clock[FAR_SIZE]
+    clock[FAR_SIZE] = i + 1
     while i > 0:
         parent = (i - 1) >> 2
-        if heap[parent] <= key:
+        if far[parent] <= key:
             break
-        heap[i] = heap[parent]
+        far[i] = far[parent]
         i = parent
-    heap[i] = key
+    far[i] = key
 
 
-@njit(cache=True)
-def pop(heap, clock):  # type: ignore[no-untyped-def]
-    """Remove the first event."""
-    size = clock[HEAP_SIZE] - 1
-    clock[HEAP_SIZE] = size
-    key = heap[size]
+@compiled
+def pop_far(far, clock):  # type: ignore[no-untyped-def]
+    """Remove the heap's first event."""
+    size = clock[FAR_SIZE] - 1
+    clock[FAR_SIZE] = size
+    key = far[size]
     i = 0
     while True:
         child = 4 * i + 1
@@ -64,19 +150,58 @@ def pop(heap, clock):  # type: ignore[no-untyped-def]
             break
         best = child
         for k in range(child + 1, min(child + 4, size)):
-            if heap[k] < heap[best]:
+            if far[k] < far[best]:
                 best = k
-        if heap[best] >= key:
+        if far[best] >= key:
             break
-        heap[i] = heap[best]
+        far[i] = far[best]
         i = best
-    heap[i] = key
+    far[i] = key
 
 
-@njit(cache=True)
-def green(link_fixed, link, time, cycle_ms):  # type: ignore[no-untyped-def]
+@inlined
+def next_due(due, time, stop):  # type: ignore[no-untyped-def]
+    """First millisecond from `time` on that has a chain of events, but not after `stop`."""
+    while time < stop:
+        word = due[(time & _NEAR_MASK) >> 6] >> np.uint64(time & 63)
+        if word != 0:
+            return min(stop, time + lowest_bit(word))
+        time = min(stop, (time | 63) + 1)
+    return time
+
+
+@inlined
+def push(near, due, queue, far, clock, time, ident):  # type: ignore[no-untyped-def]
+    """Add the event of a link's head (ident: the link) or gate (n_links + link); each has one at most.
+
+    Almost every event is less than a minute ahead: `near` has one chain per millisecond,
+    in order of ident, linked by `queue`, and `due` one bit for it. The others go to a heap.
+    """
+    cursor = clock[CURSOR]
+    if time < cursor or time >= cursor + NEAR_MS:
+        queue[ident] = FAR_AWAY
+        push_far(far, clock, time, ident)
+        return
+    other = np.int64(near[time & _NEAR_MASK])
+    if other == NOBODY:
+        due[(time & _NEAR_MASK) >> 6] |= np.uint64(1) << np.uint64(time & 63)
+    if other == NOBODY or ident < other:
+        queue[ident] = other
+        near[time & _NEAR_MASK] = ident
+        return
+    before = other
+    other = np.int64(queue[before])
+    while other != NOBODY and other < ident:
+        before = other
+        other = np.int64(queue[before])
+    queue[before] = ident
+    queue[ident] = other
+
+
+@compiled
+def green(green_ms, link, time, cycle_ms):  # type: ignore[no-untyped-def]
     """First moment at or after `time` when the signal at the link's end shows green."""
-    start, stop = link_fixed[link, GREEN_FROM], link_fixed[link, GREEN_TO]
+    start, stop = np.int64(green_ms[link, 0]), np.int64(green_ms[link, 1])
     if stop <= start:
         return time
     phase = time % cycle_ms
@@ -92,81 +217,76 @@ def ceil_ms(us):  # type: ignore[no-untyped-def]
     return -((-us) // 1000)
 
 
-@njit(cache=True)
-def room_at(link_fixed, link_state, slot_ms, link):  # type: ignore[no-untyped-def]
+@inlined
+def room_at(links, slots, link):  # type: ignore[no-untyped-def]
     """When the link has room for its next vehicle; NEVER while that depends on a vehicle that has not left."""
-    storage = link_fixed[link, STORAGE]
-    count_in = link_state[link, IN]
-    if count_in - link_state[link, OUT] >= storage:
+    here = links[link]
+    storage = here.storage
+    count_in = here.count_in
+    if count_in - here.count_out >= storage:
         return NEVER
-    size = storage + 1
-    slots = link_fixed[link, SLOTS]
-    # exits of vehicles n - k - 1 and n - k (with the wave's travel time) bound the moment when a space of K is free
-    older = slot_ms[slots + count_in % size]
-    newer = slot_ms[slots + (count_in + 1) % size]
-    space = newer - (link_fixed[link, FRACTION] * (newer - older)) // 1000
-    return max(space, ceil_ms(link_state[link, NEXT_IN_US]))
+    return max(np.int64(slots[here.slots + count_in % storage].ms), ceil_ms(here.next_in_us))
 
 
-@njit(cache=True)
-def schedule_head(link_fixed, link_state, slot_ms, heap, clock, link, cycle_ms):  # type: ignore[no-untyped-def]
+@inlined
+def schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms):  # type: ignore[no-untyped-def]
     """Set the event at which the head vehicle of a link may leave it."""
-    size = link_fixed[link, STORAGE] + 1
-    arrives = slot_ms[link_fixed[link, SLOTS] + link_state[link, OUT] % size]
-    ready = green(link_fixed, link, max(arrives, ceil_ms(link_state[link, NEXT_OUT_US])), cycle_ms)
-    link_state[link, HEAD_EVENT] = ready
-    push(heap, clock, ready, link)
+    here = links[link]
+    arrives = np.int64(slots[here.slots + here.count_out % here.storage].ms)
+    ready = max(arrives, ceil_ms(here.next_out_us))
+    if here.signal:
+        ready = green(green_ms, link, ready, cycle_ms)
+    push(near, due, queue, far, clock, ready, link)
 
 
-@njit(cache=True)
-def schedule_gate(link_fixed, link_state, slot_ms, heap, clock, link, now, n_links):  # type: ignore[no-untyped-def]
+@compiled
+def schedule_gate(links, slots, near, due, queue, far, clock, link, now, n_links):  # type: ignore[no-untyped-def]
     """Set the event at which a link with waiters can take the next one, if that moment is known."""
-    if link_state[link, GATE_EVENT] == NEVER:
-        opens = room_at(link_fixed, link_state, slot_ms, link)
+    if queue[n_links + link] == IDLE:
+        opens = room_at(links, slots, link)
         if opens != NEVER:
-            opens = max(now, opens)
-            link_state[link, GATE_EVENT] = opens
-            push(heap, clock, opens, n_links + link)
+            push(near, due, queue, far, clock, max(now, opens), n_links + link)
 
 
-@njit(cache=True)
-def enlist(link_state, waiting, target, waiter):  # type: ignore[no-untyped-def]
+@compiled
+def enlist(links, merges, waiting, target, waiter):  # type: ignore[no-untyped-def]
     """Put an upstream link (or a source) among those that wait for `target` (start-time fair queueing)."""
-    virtual = link_state[target, VIRTUAL]
+    virtual = merges[target].virtual
+    who = waiting[waiter]
     # turns that were not used are not saved up
-    if waiting[waiter, LAST] != target or waiting[waiter, TAG] < virtual:
-        waiting[waiter, TAG] = virtual
-    waiting[waiter, LAST] = target
-    waiting[waiter, TARGET] = target
-    waiting[waiter, NEXT] = link_state[target, FIRST_WAITER]
-    link_state[target, FIRST_WAITER] = waiter
+    if who.last != target or who.tag < virtual:
+        who.tag = virtual
+    who.last = target
+    who.target = target
+    who.next = links[target].first_waiter
+    links[target].first_waiter = waiter
 
 
-@njit(cache=True)
-def delist(link_state, waiting, waiter):  # type: ignore[no-untyped-def]
+@compiled
+def delist(links, waiting, waiter):  # type: ignore[no-untyped-def]
     """Take a waiter out of the queue it stands in."""
-    target = waiting[waiter, TARGET]
+    target = waiting[waiter].target
     before = NOBODY
-    other = link_state[target, FIRST_WAITER]
+    other = np.int64(links[target].first_waiter)
     while other != waiter:
         before = other
-        other = waiting[other, NEXT]
+        other = np.int64(waiting[other].next)
     if before == NOBODY:
-        link_state[target, FIRST_WAITER] = waiting[waiter, NEXT]
+        links[target].first_waiter = waiting[waiter].next
     else:
-        waiting[before, NEXT] = waiting[waiter, NEXT]
-    waiting[waiter, TARGET] = NOBODY
+        waiting[before].next = waiting[waiter].next
+    waiting[waiter].target = NOBODY
 
 
-@njit(cache=True)
-def whose_turn(link_state, waiting, target):  # type: ignore[no-untyped-def]
+@compiled
+def whose_turn(links, waiting, target):  # type: ignore[no-untyped-def]
     """Waiter that has had least of its share (ties: lowest row)."""
-    best = link_state[target, FIRST_WAITER]
-    other = waiting[best, NEXT]
+    best = np.int64(links[target].first_waiter)
+    other = np.int64(waiting[best].next)
     while other != NOBODY:
-        if waiting[other, TAG] < waiting[best, TAG] or (waiting[other, TAG] == waiting[best, TAG] and other < best):
+        if waiting[other].tag < waiting[best].tag or (waiting[other].tag == waiting[best].tag and other < best):
             best = other
-        other = waiting[other, NEXT]
+        other = np.int64(waiting[other].next)
     return best
 
 
@@ -179,41 +299,47 @@ def keep_pace(allowed_us, now, headway_us):  # type: ignore[no-untyped-def]
     return exact + headway_us
 
 
-@njit(cache=True)
-def enter(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, heap, clock, link, who, now, cycle_ms):  # type: ignore[no-untyped-def]
-    """Put a vehicle onto a link."""
-    count = link_state[link, IN]
-    slot = link_fixed[link, SLOTS] + count % (link_fixed[link, STORAGE] + 1)
-    slot_vehicle[slot] = who
-    slot_ms[slot] = now + (link_fixed[link, FREE_MS] * vehicle[who, PACE_PERMILLE]) // 1000
-    link_state[link, IN] = count + 1
-    headway = (link_fixed[link, HEADWAY_US] * vehicle[who, GAP_PERMILLE]) // 1000
-    link_state[link, NEXT_IN_US] = keep_pace(link_state[link, NEXT_IN_US], now, headway)
-    vehicle[who, ENTER_MS] = now
-    if count == link_state[link, OUT]:
-        schedule_head(link_fixed, link_state, slot_ms, heap, clock, link, cycle_ms)
+@inlined
+def enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, link, who, now, cycle_ms):  # type: ignore[no-untyped-def]
+    """Put a vehicle onto a link, the one at its position in the route."""
+    here, car = links[link], vehicles[who]
+    count = here.count_in
+    slot = slots[here.slots + count % here.storage]
+    slot.vehicle = who
+    slot.ms = now + (np.int64(here.free_ms) * car.pace_permille) // 1000
+    here.count_in = count + 1
+    here.next_in_us = keep_pace(here.next_in_us, now, (np.int64(here.headway_us) * car.gap_permille) // 1000)
+    car.enter_ms = now
+    position = car.position + 1
+    car.next_link = route[position] if position < car.end else NOBODY
+    if count == here.count_out:
+        schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms)
 
 
-@njit(cache=True)
-def leave(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, link, now):  # type: ignore[no-untyped-def]
-    """Take the head vehicle off a link; its space travels back as a hole. Returns the vehicle."""
-    count = link_state[link, OUT]
-    slot = link_fixed[link, SLOTS] + count % (link_fixed[link, STORAGE] + 1)
-    who = slot_vehicle[slot]
-    slot_ms[slot] = now + link_fixed[link, WAVE_MS]
-    link_state[link, OUT] = count + 1
-    headway = (link_fixed[link, HEADWAY_US] * vehicle[who, GAP_PERMILLE]) // 1000
-    link_state[link, NEXT_OUT_US] = keep_pace(link_state[link, NEXT_OUT_US], now, headway)
-    link_state[link, HEAD_EVENT] = NEVER
-    return who
+@inlined
+def leave(links, slots, vehicles, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit):  # type: ignore[no-untyped-def]
+    """Take the head vehicle off a link; its space travels back as a hole. Returns the vehicle.
 
-
-@njit(cache=True)
-def record(link_sums, vehicle, who, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit):  # type: ignore[no-untyped-def]
-    """Count a completed traversal; fleet cars also get a row."""
-    entered = vehicle[who, ENTER_MS]
-    link_sums[link, 0] += 1
-    link_sums[link, 1] += now - entered
+    The traversal is counted; fleet cars also get a row.
+    """
+    here = links[link]
+    count = here.count_out
+    slot = slots[here.slots + count % here.storage]
+    who = np.int64(slot.vehicle)
+    car = vehicles[who]
+    # a space of K is free between two holes: the one of the vehicle before and its own
+    hole = now + here.wave_ms
+    if here.fraction == 0:
+        slot.ms = hole
+    elif count == 0:
+        slot.ms = LONG_AGO
+    else:
+        slot.ms = hole - (here.fraction * (hole - here.last_hole_ms)) // 1000
+    here.last_hole_ms = hole
+    here.count_out = count + 1
+    here.next_out_us = keep_pace(here.next_out_us, now, (np.int64(here.headway_us) * car.gap_permille) // 1000)
+    entered = car.enter_ms
+    here.spent_ms += now - entered
     clock[MOVED] += 1
     if who < n_fleet:
         row = clock[TRAVERSALS]
@@ -222,17 +348,18 @@ def record(link_sums, vehicle, who, link, now, clock, n_fleet, out_car, out_link
         out_enter[row] = entered
         out_exit[row] = now
         clock[TRAVERSALS] = row + 1
+    return who
 
 
-@njit(cache=True)
-def ring_through(link_state, waiting, link):  # type: ignore[no-untyped-def]
+@compiled
+def ring_through(waiting, queue, link, n_links):  # type: ignore[no-untyped-def]
     """Length of the closed ring of full links that `link` stands in, and its lowest link; (0, link) for none."""
     length, lowest = 0, link
     other = link
     mark, reach = NOBODY, 1
     while True:
-        target = waiting[other, TARGET]
-        if target == NOBODY or link_state[target, GATE_EVENT] != NEVER:
+        target = np.int64(waiting[other].target)
+        if target == NOBODY or queue[n_links + target] != IDLE:
             return 0, link
         length += 1
         other = target
@@ -246,32 +373,33 @@ def ring_through(link_state, waiting, link):  # type: ignore[no-untyped-def]
             mark, reach = other, 2 * reach
 
 
-@njit(cache=True)
-def watch_ring(link_state, waiting, ring_seen, heap, clock, link, now, ring_ms, n_links):  # type: ignore[no-untyped-def]
+@compiled
+def watch_ring(links, merges, waiting, queue, far, clock, link, now, ring_ms, n_links):  # type: ignore[no-untyped-def]
     """If `link` closes a ring of blocked links, set the event at which the ring may turn."""
-    length, lowest = ring_through(link_state, waiting, link)
-    if length and not (ring_seen[lowest, 0] >= now and ring_seen[lowest, 1] == link_state[lowest, OUT]):
-        ring_seen[lowest, 0] = now + ring_ms
-        ring_seen[lowest, 1] = link_state[lowest, OUT]
-        push(heap, clock, now + ring_ms, 2 * n_links + lowest)
+    length, lowest = ring_through(waiting, queue, link, n_links)
+    if length:
+        seen = merges[lowest]
+        if not (seen.ring_seen_ms >= now and seen.ring_seen_out == links[lowest].count_out):
+            seen.ring_seen_ms = now + ring_ms
+            seen.ring_seen_out = links[lowest].count_out
+            push_far(far, clock, now + ring_ms, 2 * n_links + lowest)
 
 
-@njit(cache=True)
+@compiled
 def advance(  # type: ignore[no-untyped-def]
     until,
-    link_fixed,
-    link_state,
-    link_sums,
-    waiting,
-    weight,
-    ring_seen,
-    slot_vehicle,
-    slot_ms,
-    vehicle,
+    links,
+    slots,
+    vehicles,
     route,
-    source,
+    green_ms,
+    merges,
+    waiting,
     departing,
-    heap,
+    near,
+    due,
+    queue,
+    far,
     clock,
     cycle_ms,
     ring_ms,
@@ -283,180 +411,217 @@ def advance(  # type: ignore[no-untyped-def]
     arrived,
     arrived_ms,
 ):
-    """Process every event before `until`.
+    """Process every event before `until`, in order of time, at one time in order of ident.
 
     `departing` lists vehicles in order of departure. Vehicles below `n_fleet` are fleet
     cars and get traversal rows; `arrived` gets every vehicle that ends its route.
     Returns DONE, or why it paused: the caller makes room and calls again.
     """
-    n_links = len(link_state)
+    n_links = len(links)
+    pointer = clock[NEXT_DEPARTURE]
+    starts = np.int64(vehicles[departing[pointer]].depart_ms) if pointer < len(departing) else NEVER
+    cursor = ahead = clock[CURSOR]
+    soon = soon_1 = soon_2 = soon_3 = soon_4 = np.int64(0)
     while True:
         if clock[TRAVERSALS] >= len(out_car) or clock[ARRIVALS] >= len(arrived):
             return BUFFERS_FULL
-        if clock[HEAP_SIZE] + 8 >= len(heap):
+        if clock[FAR_SIZE] + 64 >= len(far):
             return HEAP_FULL
-        pointer = clock[NEXT_DEPARTURE]
-        starts = vehicle[departing[pointer], DEPART_MS] if pointer < len(departing) else NEVER
-        key = heap[0] if clock[HEAP_SIZE] else NEVER
-        now = key >> _ID_BITS
-        if starts < until and starts <= now:
+        key = far[0] if clock[FAR_SIZE] else NEVER
+        far_ms = key >> _ID_BITS
+        stop = min(until, far_ms, starts)
+        cursor = next_due(due, cursor, stop)
+        clock[CURSOR] = cursor
+        if starts < until and starts <= far_ms and starts <= cursor:
             # a departure joins the source queue of its first link
             who = departing[pointer]
-            clock[NEXT_DEPARTURE] = pointer + 1
+            pointer += 1
+            clock[NEXT_DEPARTURE] = pointer
             clock[IN_SOURCE] += 1
-            link = route[vehicle[who, POSITION]]
-            vehicle[who, NEXT_IN_SOURCE] = NOBODY
-            if source[link, 0] == NOBODY:
-                source[link, 0] = who
-                enlist(link_state, waiting, link, n_links + link)
-                schedule_gate(link_fixed, link_state, slot_ms, heap, clock, link, starts, n_links)
+            target = np.int64(route[vehicles[who].position])
+            vehicles[who].next_in_source = NOBODY
+            if merges[target].source_first == NOBODY:
+                merges[target].source_first = who
+                enlist(links, merges, waiting, target, n_links + target)
+                schedule_gate(links, slots, near, due, queue, far, clock, target, starts, n_links)
             else:
-                vehicle[source[link, 1], NEXT_IN_SOURCE] = who
-            source[link, 1] = who
+                vehicles[merges[target].source_last].next_in_source = who
+            merges[target].source_last = who
+            starts = np.int64(vehicles[departing[pointer]].depart_ms) if pointer < len(departing) else NEVER
             continue
-        if now >= until:
+        if cursor >= until and far_ms >= until:
             return DONE
-        ident = key & _ID_MASK
-        pop(heap, clock)
+        ident = np.int64(near[cursor & _NEAR_MASK])
+        if ident != NOBODY and cursor < until and (cursor << _ID_BITS) + ident < key:
+            now = cursor
+            near[cursor & _NEAR_MASK] = queue[ident]
+            if queue[ident] == NOBODY:
+                due[(cursor & _NEAR_MASK) >> 6] &= ~(np.uint64(1) << np.uint64(cursor & 63))
+        else:
+            now = far_ms
+            ident = key & _ID_MASK
+            pop_far(far, clock)
+        # Cache misses would be most of the time spent. An event some steps ahead is known already: what it
+        # will touch is fetched link by link of the chain that leads there, one stage per event.
+        soon = np.int64(queue[soon]) if soon != NOBODY else NOBODY
+        if soon < 0:
+            ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
+            soon = np.int64(near[ahead & _NEAR_MASK])
+        if soon_4 != NOBODY:
+            prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
+        soon_4 = NOBODY
+        if soon_3 != NOBODY:
+            here = links[soon_3]
+            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+            if who != NOBODY:
+                prefetch(route, np.int64(vehicles[who].position) + 2)
+                soon_4 = np.int64(vehicles[who].next_link)
+                if soon_4 != NOBODY:
+                    prefetch(links, soon_4)
+        soon_3 = soon_2
+        if soon_2 != NOBODY:
+            here = links[soon_2]
+            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+            if who != NOBODY:
+                prefetch(vehicles, who)
+        soon_2 = soon_1
+        if soon_1 != NOBODY:
+            here = links[soon_1]
+            prefetch(slots, here.slots + here.count_out % here.storage)
+        soon_1 = soon - n_links if soon >= n_links else soon
+        if soon_1 != NOBODY:
+            prefetch(links, soon_1)
         if ident < n_links:
             # the head vehicle of a link is ready
             link = ident
-            if link_state[link, HEAD_EVENT] != now:
-                continue
-            slot = link_fixed[link, SLOTS] + link_state[link, OUT] % (link_fixed[link, STORAGE] + 1)
-            who = slot_vehicle[slot]
-            position = vehicle[who, POSITION] + 1
-            if position < vehicle[who, END]:
-                target = route[position]
-                if link_state[target, FIRST_WAITER] != NOBODY or room_at(link_fixed, link_state, slot_ms, target) > now:
-                    # nobody overtakes those who wait
-                    link_state[link, HEAD_EVENT] = NEVER
-                    enlist(link_state, waiting, target, link)
-                    schedule_gate(link_fixed, link_state, slot_ms, heap, clock, target, now, n_links)
-                    if link_state[target, GATE_EVENT] == NEVER:
-                        watch_ring(link_state, waiting, ring_seen, heap, clock, link, now, ring_ms, n_links)
-                    continue
-            else:
-                target = NOBODY
+            queue[link] = IDLE
+            here = links[link]
+            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+            target = np.int64(vehicles[who].next_link)
+            if target == NOBODY:
                 clock[ON_ROAD] -= 1
                 arrived[clock[ARRIVALS]] = who
                 arrived_ms[clock[ARRIVALS]] = now
                 clock[ARRIVALS] += 1
-            leave(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, link, now)
-            record(link_sums, vehicle, who, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
+            elif links[target].first_waiter != NOBODY or room_at(links, slots, target) > now:
+                # nobody overtakes those who wait
+                enlist(links, merges, waiting, target, link)
+                schedule_gate(links, slots, near, due, queue, far, clock, target, now, n_links)
+                if queue[n_links + target] == IDLE:
+                    watch_ring(links, merges, waiting, queue, far, clock, link, now, ring_ms, n_links)
+                continue
+            leave(links, slots, vehicles, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
             if target != NOBODY:
-                vehicle[who, POSITION] = position
-                enter(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, heap, clock, target, who, now, cycle_ms)
+                vehicles[who].position += 1
+                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, target, who, now, cycle_ms)
         elif ident < 2 * n_links:
             # a link can take its next vehicle: give the turn to a waiter
             target = ident - n_links
-            if link_state[target, GATE_EVENT] != now:
-                continue
-            link_state[target, GATE_EVENT] = NEVER
+            queue[ident] = IDLE
             link = NOBODY
-            while link_state[target, FIRST_WAITER] != NOBODY:
-                waiter = whose_turn(link_state, waiting, target)
-                delist(link_state, waiting, waiter)
+            while links[target].first_waiter != NOBODY:
+                waiter = whose_turn(links, waiting, target)
+                delist(links, waiting, waiter)
                 if waiter < n_links:
-                    shows = green(link_fixed, waiter, now, cycle_ms)
+                    shows = green(green_ms, waiter, now, cycle_ms) if links[waiter].signal else now
                     if shows > now:
                         # the signal turned red while it waited
-                        link_state[waiter, HEAD_EVENT] = shows
-                        push(heap, clock, shows, waiter)
+                        push(near, due, queue, far, clock, shows, waiter)
                         continue
-                    who = leave(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, waiter, now)
-                    record(link_sums, vehicle, who, waiter, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
-                    vehicle[who, POSITION] += 1
+                    who = leave(
+                        links, slots, vehicles, waiter, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
+                    )
+                    vehicles[who].position += 1
                     link = waiter
                 else:
-                    who = source[target, 0]
-                    source[target, 0] = vehicle[who, NEXT_IN_SOURCE]
+                    who = np.int64(merges[target].source_first)
+                    merges[target].source_first = vehicles[who].next_in_source
                     clock[IN_SOURCE] -= 1
                     clock[ON_ROAD] += 1
-                    vehicle[who, FIRST_MS] = now
-                link_state[target, VIRTUAL] = waiting[waiter, TAG]
-                waiting[waiter, TAG] += weight[waiter]
-                enter(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, heap, clock, target, who, now, cycle_ms)
-                if waiter >= n_links and source[target, 0] != NOBODY:
-                    enlist(link_state, waiting, target, waiter)
+                    vehicles[who].first_ms = now
+                merges[target].virtual = waiting[waiter].tag
+                waiting[waiter].tag += waiting[waiter].weight
+                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, target, who, now, cycle_ms)
+                if waiter >= n_links and merges[target].source_first != NOBODY:
+                    enlist(links, merges, waiting, target, waiter)
                 break
-            if link_state[target, FIRST_WAITER] != NOBODY:
-                schedule_gate(link_fixed, link_state, slot_ms, heap, clock, target, now, n_links)
-                if link_state[target, GATE_EVENT] == NEVER:
+            if links[target].first_waiter != NOBODY:
+                schedule_gate(links, slots, near, due, queue, far, clock, target, now, n_links)
+                if queue[ident] == IDLE:
                     # it has filled up: those left behind may stand in a ring now
-                    waiter = link_state[target, FIRST_WAITER]
+                    waiter = np.int64(links[target].first_waiter)
                     while waiter != NOBODY:
                         if waiter < n_links:
-                            watch_ring(link_state, waiting, ring_seen, heap, clock, waiter, now, ring_ms, n_links)
-                        waiter = waiting[waiter, NEXT]
+                            watch_ring(links, merges, waiting, queue, far, clock, waiter, now, ring_ms, n_links)
+                        waiter = np.int64(waiting[waiter].next)
             if link == NOBODY:
                 continue
         else:
             # a ring of full links has stood for ring_ms: every head moves up by one link at the same moment
             link = ident - 2 * n_links
-            length, _ = ring_through(link_state, waiting, link)
-            if length == 0 or ring_seen[link, 0] != now or ring_seen[link, 1] != link_state[link, OUT]:
+            length, _ = ring_through(waiting, queue, link, n_links)
+            if length == 0 or merges[link].ring_seen_ms != now or merges[link].ring_seen_out != links[link].count_out:
                 continue
             if clock[TRAVERSALS] + length >= len(out_car):
-                push(heap, clock, now, ident)
+                push_far(far, clock, now, ident)
                 return BUFFERS_FULL
             clock[RINGS_TURNED] += 1
             clock[RING_VEHICLES] += length
             other = link
             for _ in range(length):
-                target = waiting[other, TARGET]
-                delist(link_state, waiting, other)
-                waiting[other, TARGET] = target
-                who = leave(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, other, now)
-                record(link_sums, vehicle, who, other, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
-                vehicle[who, POSITION] += 1
+                target = np.int64(waiting[other].target)
+                delist(links, waiting, other)
+                waiting[other].target = target
+                who = leave(links, slots, vehicles, other, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
+                vehicles[who].position += 1
                 other = target
+            who = np.int64(slots[links[link].slots + (links[link].count_out - 1) % links[link].storage].vehicle)
             for _ in range(length):
-                # the slot of the vehicle that just left is not the one the next takes: storage + 1 slots
-                size = link_fixed[other, STORAGE] + 1
-                who = slot_vehicle[link_fixed[other, SLOTS] + (link_state[other, OUT] - 1) % size]
-                other = waiting[other, TARGET]
-                enter(link_fixed, link_state, slot_vehicle, slot_ms, vehicle, heap, clock, other, who, now, cycle_ms)
+                other = np.int64(waiting[other].target)
+                # the next vehicle's slot is the one that this vehicle takes
+                here = links[other]
+                follows = np.int64(slots[here.slots + (here.count_out - 1) % here.storage].vehicle)
+                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, other, who, now, cycle_ms)
+                who = follows
             for _ in range(length):
-                target = waiting[other, TARGET]
-                waiting[other, TARGET] = NOBODY
-                if link_state[other, HEAD_EVENT] == NEVER:
-                    schedule_head(link_fixed, link_state, slot_ms, heap, clock, other, cycle_ms)
+                target = np.int64(waiting[other].target)
+                waiting[other].target = NOBODY
+                if queue[other] == IDLE:
+                    schedule_head(links, slots, green_ms, near, due, queue, far, clock, other, cycle_ms)
                 other = target
             continue
         # `link` lost its head: those who wait for it may come, its next vehicle moves up
-        if link_state[link, FIRST_WAITER] != NOBODY:
-            schedule_gate(link_fixed, link_state, slot_ms, heap, clock, link, now, n_links)
-        if link_state[link, IN] > link_state[link, OUT]:
-            schedule_head(link_fixed, link_state, slot_ms, heap, clock, link, cycle_ms)
+        if links[link].first_waiter != NOBODY:
+            schedule_gate(links, slots, near, due, queue, far, clock, link, now, n_links)
+        if links[link].count_in > links[link].count_out:
+            schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms)
 
 
-@njit(cache=True)
-def cut_short(who, link, now, link_fixed, link_state, waiting, slot_vehicle, vehicle, heap, clock, cycle_ms):  # type: ignore[no-untyped-def]
+@compiled
+def cut_short(who, link, now, links, slots, vehicles, green_ms, waiting, near, due, queue, far, clock, cycle_ms):  # type: ignore[no-untyped-def]
     """Let a vehicle on `link` leave the streets at the end of that link."""
-    vehicle[who, END] = vehicle[who, POSITION] + 1
-    slot = link_fixed[link, SLOTS] + link_state[link, OUT] % (link_fixed[link, STORAGE] + 1)
-    if slot_vehicle[slot] == who and waiting[link, TARGET] != NOBODY:
-        delist(link_state, waiting, link)
-        shows = green(link_fixed, link, now, cycle_ms)
-        link_state[link, HEAD_EVENT] = shows
-        push(heap, clock, shows, link)
+    vehicles[who].end = vehicles[who].position + 1
+    vehicles[who].next_link = NOBODY
+    here = links[link]
+    if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
+        delist(links, waiting, link)
+        shows = green(green_ms, link, now, cycle_ms)
+        push(near, due, queue, far, clock, shows, link)
 
 
-@njit(cache=True)
-def snapshot(now, link_fixed, link_state, link_length, link_spacing, slot_vehicle, slot_ms, vehicle, who, on, metres):  # type: ignore[no-untyped-def]
+@compiled
+def snapshot(now, links, link_length, link_spacing, slots, vehicles, who, on, metres):  # type: ignore[no-untyped-def]
     """Vehicles on the streets at `now`: row, link, metres from the link's start. Returns how many."""
     n = 0
-    for link in range(len(link_state)):
-        size = link_fixed[link, STORAGE] + 1
-        first = link_state[link, OUT]
-        for count in range(first, link_state[link, IN]):
-            slot = link_fixed[link, SLOTS] + count % size
-            v = slot_vehicle[slot]
-            entered = vehicle[v, ENTER_MS]
-            free = max(1, slot_ms[slot] - entered)
+    for link in range(len(links)):
+        here = links[link]
+        first = here.count_out
+        for count in range(first, here.count_in):
+            slot = slots[here.slots + count % here.storage]
+            entered = vehicles[slot.vehicle].enter_ms
+            free = max(1, slot.ms - entered)
             moved = link_length[link] * min(1.0, max(0.0, (now - entered) / free))
-            who[n] = v
+            who[n] = slot.vehicle
             on[n] = link
             # queued vehicles stand behind each other
             metres[n] = min(moved, max(0.0, link_length[link] - (count - first) * link_spacing[link]))

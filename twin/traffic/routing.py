@@ -40,6 +40,16 @@ class Routes(NamedTuple):
         ptr = np.concatenate([[0], np.cumsum(lengths[keep])]).astype(np.int64)
         return Routes(ptr, self.links[np.repeat(keep, lengths)], self.status[keep])
 
+    def replaced(self, chosen: NDArray[np.bool_], other: Routes) -> Routes:
+        """Put the queries of `other`, in order, in the place of the chosen ones."""
+        lengths, status = np.diff(self.ptr), self.status.copy()
+        starts = self.ptr[:-1].copy()
+        lengths[chosen], status[chosen] = np.diff(other.ptr), other.status
+        starts[chosen] = self.ptr[-1] + other.ptr[:-1]
+        ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        picks = np.repeat(starts - ptr[:-1], lengths) + np.arange(ptr[-1])
+        return Routes(ptr, np.concatenate([self.links, other.links])[picks], status)
+
     def totals(self, per_link: NDArray[np.generic]) -> NDArray[np.float64]:
         """Sum of a link attribute over each route."""
         run = np.concatenate([[0.0], np.cumsum(per_link[self.links].astype(np.float64))])
