@@ -10,9 +10,9 @@ hour (SUMO's drivers with sigma 0.5 start slowly), and 5 % more time in free flo
 and have to accelerate). So the mean is no prediction; the trips and the flows are.
 
 What the rest is: signals of 84 to 120 s stand on one cycle of 100 s, without coordination;
-give-way has no rule here, so side streets wait too little (edge 59: 6 s, SUMO 60 s) and main
-streets too much; SUMO's insertion keeps 164 s per vehicle outside the network (depart delay,
-not part of the duration), ours 45 s, so those queues stand inside.
+give-way has no rule here, so side streets wait too little (edge 59: 17 s, SUMO 60 s); SUMO's
+cars enter one by one from standing, which keeps 164 s of delay per vehicle outside the network
+(not part of the duration) where ours is 47 s.
 """
 
 from __future__ import annotations
