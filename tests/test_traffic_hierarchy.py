@@ -210,4 +210,6 @@ def test_exact_on_a_real_city(tmp_path_factory: pytest.TempPathFactory, monkeypa
     start, goal = (part.ravel() for part in np.meshgrid(some, np.arange(city.n_nodes), indexing="ij"))
     for cost in (free, free + (free * rng.exponential(0.8, city.n_links)).astype(np.int64)):
         check(city, cost, start, goal, router.routes(start, goal, cost))
+    # forbidden turns are in the hierarchy: without them 4.7 % of routes had to be searched again, with them 0.7 %
+    assert 0 < router.searched_again < 0.02 * 2 * len(start)
     assert len(city.ban_from) and climbs(router._hierarchy.arcs).mean() < 500
