@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from maps.network import SIGNALS, RoadNetwork
 from twin.settings import TrafficSettings
 from twin.traffic import kernels as k
+from twin.traffic.snapshot_kernels import snapshot
 from twin.traffic.traversals import Traversals
 
 # times are 32-bit milliseconds from the start: 24 days, and what one link can add to that
@@ -358,7 +359,7 @@ class Streets:
         who, on, metres = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total)
         network = self.network
         spacing = self.settings.spacing_m / network.link_lanes
-        n = k.snapshot(
+        n = snapshot(
             now_ms, self._links, network.link_length, spacing, self._slots, self._vehicles, who, on, metres,
         )  # fmt: skip
         x, y = along(network, on[:n], metres[:n])

@@ -19,7 +19,6 @@ matters where cars wait for each other is kept apart.
 from __future__ import annotations
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -102,8 +101,8 @@ def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         data = context.make_array(array)(context, builder, arguments[0]).data
         where = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
+        i32 = cgutils.int32_t
+        kind = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
         name = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
         # for writing, keep in all levels, data
         builder.call(name, [where, i32(1), i32(3), i32(1)])
@@ -117,7 +116,7 @@ def lowest_bit(typing_context, word):  # type: ignore[no-untyped-def]
     """Index of the lowest bit set in a word that is not 0."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.cttz(arguments[0], ir.IntType(1)(1))
+        return builder.cttz(arguments[0], cgutils.true_bit)
 
     return types.int64(types.uint64), code
 
@@ -387,30 +386,9 @@ def watch_ring(links, merges, waiting, queue, far, clock, link, now, ring_ms, n_
 
 @compiled
 def advance(  # type: ignore[no-untyped-def]
-    until,
-    links,
-    slots,
-    vehicles,
-    route,
-    green_ms,
-    merges,
-    waiting,
-    departing,
-    near,
-    due,
-    queue,
-    far,
-    clock,
-    cycle_ms,
-    ring_ms,
-    n_fleet,
-    out_car,
-    out_link,
-    out_enter,
-    out_exit,
-    arrived,
-    arrived_ms,
-):
+    until, links, slots, vehicles, route, green_ms, merges, waiting, departing, near, due, queue, far, clock,
+    cycle_ms, ring_ms, n_fleet, out_car, out_link, out_enter, out_exit, arrived, arrived_ms,
+):  # fmt: skip
     """Process every event before `until`, in order of time, at one time in order of ident.
 
     `departing` lists vehicles in order of departure. Vehicles below `n_fleet` are fleet
@@ -607,23 +585,3 @@ def cut_short(who, link, now, links, slots, vehicles, green_ms, waiting, near, d
         delist(links, waiting, link)
         shows = green(green_ms, link, now, cycle_ms)
         push(near, due, queue, far, clock, shows, link)
-
-
-@compiled
-def snapshot(now, links, link_length, link_spacing, slots, vehicles, who, on, metres):  # type: ignore[no-untyped-def]
-    """Vehicles on the streets at `now`: row, link, metres from the link's start. Returns how many."""
-    n = 0
-    for link in range(len(links)):
-        here = links[link]
-        first = here.count_out
-        for count in range(first, here.count_in):
-            slot = slots[here.slots + count % here.storage]
-            entered = vehicles[slot.vehicle].enter_ms
-            free = max(1, slot.ms - entered)
-            moved = link_length[link] * min(1.0, max(0.0, (now - entered) / free))
-            who[n] = slot.vehicle
-            on[n] = link
-            # queued vehicles stand behind each other
-            metres[n] = min(moved, max(0.0, link_length[link] - (count - first) * link_spacing[link]))
-            n += 1
-    return n
