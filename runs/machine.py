@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
 
 def cpu_target() -> str:
     """What kernels are compiled for: `NUMBA_CPU_NAME`, or this machine's processor."""
-    from llvmlite.binding import get_host_cpu_name
+    from llvmlite.binding import get_host_cpu_name  # type: ignore[import-untyped]
 
     return os.environ.get("NUMBA_CPU_NAME") or str(get_host_cpu_name())
 
