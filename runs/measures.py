@@ -18,6 +18,7 @@ import simpy
 from numpy.typing import NDArray
 
 from maps.toy import corridor, toy_city
+from runs.trip_data import read_trips
 from twin import facts
 from twin.autonomy.propilot import Autonomy
 from twin.chance import Stream, chance
@@ -27,6 +28,7 @@ from twin.cloud.cells import Cells
 from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
 from twin.energy.powertrain import litres_per_100km, params_of, trace_energy, wh_per_km
+from twin.energy.real_trips import Prediction, bias, cold_ratio, predict, weighted_error
 from twin.fleet import sales
 from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
 from twin.fleet.fleet import Fleet, Kind, State
@@ -120,37 +122,31 @@ def _rogue(data: Path | None) -> list[float]:
     return [litres_per_100km(trace_energy(p, v, rotating=EPA_ROTATING), p) for v in cycles]
 
 
-def _real_trips(data: Path | None) -> list[float]:
-    """Battery energy of logged LEAF trips from their speeds, outside temperature and measured cabin power."""
-    import pyarrow.csv
-    import pyarrow.parquet
-
-    columns = ["veh_id", "trip", "t_ms", "speed_kmh"]
-    table = pyarrow.parquet.read_table(_file(data, "energy/ved_leaf2013_signals_shared.parquet"), columns=columns)
-    signals = {name: table[name].to_numpy() for name in columns}
-    key = signals["veh_id"].astype(np.int64) * 100_000 + signals["trip"].astype(np.int64)
-    order = np.argsort(key, kind="stable")
-    ordered = key[order]
-    p = params_of(_models(), "leaf_aze0_24")
-    measured, found = [], []
-    for trip in pyarrow.csv.read_csv(_file(data, "energy/ved_leaf2013_trips_shared.csv")).to_pylist():
-        if trip["quality_ok"] != 1:
-            continue
-        wanted = int(trip["veh_id"]) * 100_000 + int(trip["trip"])
-        first, last = np.searchsorted(ordered, [wanted, wanted + 1])
-        speeds = _each_second(signals, order[first:last])
-        loss = float(driveline_loss(trip["oat_mean_c"])[0])
-        found.append(trace_energy(p, speeds, loss=loss).bus_j / 3600 + 1000 * trip["hvac_kwh"])
-        measured.append(1000 * trip["battery_net_kwh"])
-    error = np.abs(np.subtract(found, measured)).sum() / np.sum(measured)
-    return [float(error), float(np.sum(found) / np.sum(measured))]
+@cache
+def _trips(data: Path) -> Prediction:
+    return predict(read_trips(data), _models())
 
 
-def _each_second(signals: Mapping[str, NDArray[Any]], rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Speed each second, m/s, lightly smoothed against the logger's steps."""
-    t = signals["t_ms"][rows] / 1000.0
-    v = np.interp(np.arange(t[0], t[-1] + 1), t, signals["speed_kmh"][rows] / 3.6)
-    return np.convolve(np.concatenate([v[:1], v, v[-1:]]), [0.25, 0.5, 0.25], "valid")
+def _real_trips(data: Path | None) -> Prediction:
+    """Logged LEAF trips, predicted; any folder of the layout `energy/ved_leaf2013_{signals_*.parquet,trips_*.csv}`."""
+    if data is None or not any((data / "energy").glob("ved_leaf2013_*")):
+        raise NeedsDataError("needs energy/ved_leaf2013_* in the folder of real data (--data or TWIN_DATA)")
+    return _trips(data)
+
+
+def _real_energy(data: Path | None) -> list[float]:
+    found = _real_trips(data)
+    return [
+        weighted_error(found.trace_wh, found.measured_wh),
+        weighted_error(found.link_wh, found.measured_wh),
+        1 + bias(found.trace_wh, found.measured_wh),
+        1 + bias(found.link_wh, found.measured_wh),
+    ]
+
+
+def _real_cold(data: Path | None) -> list[float]:
+    found = _real_trips(data)
+    return [cold_ratio(wh, found.km, found.outside_c) for wh in (found.trace_wh, found.link_wh)]
 
 
 # ------------------------------------------------------------------ charging
@@ -350,6 +346,7 @@ MEASURES: Mapping[str, Measure] = {
     "V25": _large_package,
     "V26": _electric_sold,
     "V27": _epower_sold,
-    "V31": _real_trips,
+    "V31": _real_energy,
+    "V32": _real_cold,
 }
 """How each target's quantities are found; a target that is not here is not covered yet."""
