@@ -229,6 +229,14 @@ def test_several_days_and_a_start_at_noon() -> None:
     assert open_books(twin) == {}
 
 
+def test_link_hours_are_hours_whatever_the_tick() -> None:
+    for tick in (7, 60, 900):
+        twin = run(until_h=9.5, fleet=FleetSettings(cars=30), traffic=TrafficSettings(tick_s=tick))
+        links = twin.world.links.table
+        assert np.unique(links["hour"]).tolist() == list(range(10))
+        assert links["vehicles"].sum() == twin.world.streets.moves
+
+
 def test_extremes_run_and_close_their_books() -> None:
     for rooms in (
         {"fleet": FleetSettings(cars=1)},

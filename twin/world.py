@@ -148,7 +148,9 @@ class World:
     def tick(self, ask: Ask) -> None:
         """Advance by one tick. `ask(rows, question)` returns the minds' answers."""
         self._ask = ask
-        self._until = min(self.now_ms + self.tick_ms, self.until_ms)
+        # no tick reaches over an hour, so hourly figures are exact for any tick length
+        hour_ends = (self.now_ms // HOUR_MS + 1) * HOUR_MS
+        self._until = min(self.now_ms + self.tick_ms, hour_ends, self.until_ms)
         for name, phase in self.phases:
             began = perf_counter()
             phase()

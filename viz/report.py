@@ -265,7 +265,7 @@ FIGURES = (
     ("distance driven", "fleet.driving_km", "km"),
     ("charging sessions", "queue.sessions", ""),
     ("sessions that waited", "queue.waited", ""),
-    ("mean wait", "queue.mean_wait_s", "s"),
+    ("mean wait over all sessions", "queue.mean_wait_s", "s"),
     ("drivers who left the queue or did not join", "queue.balked", ""),
     ("fuel", "fuel.litres", "litres"),
     ("CO2 from the tailpipe", "fuel.co2_kg", "kg"),

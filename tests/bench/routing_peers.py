@@ -2,7 +2,7 @@
 
 Others know no forbidden turns, so they are also the check of our unrestricted costs, pair
 by pair. Runs alternate, the figure is the median; a library that is not installed is named
-and left out (`pip install routingkit-cch rustworkx igraph`).
+and left out (`pip install routingkit-cch rustworkx`).
 """
 
 from __future__ import annotations
