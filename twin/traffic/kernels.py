@@ -89,9 +89,11 @@ _ID_MASK = np.int64((1 << _ID_BITS) - 1)
 
 DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
 
-compiled = njit(cache=True, error_model="numpy")
+# Nothing is allocated here, so arrays need no counted references; counting them, with a locked instruction each,
+# was half of the time (`docs/traffic.md`). An allocation would now be refused when the kernel is compiled.
+compiled = njit(cache=True, error_model="numpy", _nrt=False)
 # an array is seven machine words to the function that is called: where every car passes, that would be the work
-inlined = njit(cache=True, error_model="numpy", forceinline=True)
+inlined = njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
 
 
 @intrinsic
@@ -210,7 +212,7 @@ def green(green_ms, link, time, cycle_ms):  # type: ignore[no-untyped-def]
     return time + (start - phase if phase < start else start + cycle_ms - phase)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", _nrt=False)
 def ceil_ms(us):  # type: ignore[no-untyped-def]
     """First whole millisecond at or after a time in microseconds."""
     return -((-us) // 1000)
@@ -289,7 +291,7 @@ def whose_turn(links, waiting, target):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", _nrt=False)
 def keep_pace(allowed_us, now, headway_us):  # type: ignore[no-untyped-def]
     """Next moment a headway allows; the part of a millisecond that event times round away is not lost."""
     exact = now * 1000
