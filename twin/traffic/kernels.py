@@ -28,6 +28,7 @@ FAR_AWAY = np.int64(-3)
 LONG_AGO = np.int64(-(2**30))
 NEAR_MS = 1 << 15
 LOOK_AHEAD_MS = 64
+SMALL = 4096  # the records of so few links stay in the cache, and looking ahead costs more than it brings
 _NEAR_MASK = NEAR_MS - 1
 _ID_BITS = 26
 _ID_MASK = np.int64((1 << _ID_BITS) - 1)
@@ -384,6 +385,7 @@ def advance(  # type: ignore[no-untyped-def]
     pointer = clock[NEXT_DEPARTURE]
     starts = np.int64(vehicles[departing[pointer]].depart_ms) if pointer < len(departing) else NEVER
     cursor = ahead = clock[CURSOR]
+    look_ahead = n_links > SMALL
     soon = soon_1 = soon_2 = soon_3 = soon_4 = np.int64(0)
     while True:
         if clock[TRAVERSALS] >= len(out_car) or clock[ARRIVALS] >= len(arrived):
@@ -426,34 +428,35 @@ def advance(  # type: ignore[no-untyped-def]
             pop_far(far, clock)
         # Cache misses would be most of the time spent. An event some steps ahead is known already: what it
         # will touch is fetched link by link of the chain that leads there, one stage per event.
-        soon = np.int64(queue[soon]) if soon != NOBODY else NOBODY
-        if soon < 0:
-            ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
-            soon = np.int64(near[ahead & _NEAR_MASK])
-        if soon_4 != NOBODY:
-            prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
-        soon_4 = NOBODY
-        if soon_3 != NOBODY:
-            here = links[soon_3]
-            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
-            if who != NOBODY:
-                prefetch(route, np.int64(vehicles[who].position) + 2)
-                soon_4 = np.int64(vehicles[who].next_link)
-                if soon_4 != NOBODY:
-                    prefetch(links, soon_4)
-        soon_3 = soon_2
-        if soon_2 != NOBODY:
-            here = links[soon_2]
-            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
-            if who != NOBODY:
-                prefetch(vehicles, who)
-        soon_2 = soon_1
-        if soon_1 != NOBODY:
-            here = links[soon_1]
-            prefetch(slots, here.slots + here.count_out % here.storage)
-        soon_1 = soon - n_links if soon >= n_links else soon
-        if soon_1 != NOBODY:
-            prefetch(links, soon_1)
+        if look_ahead:
+            soon = np.int64(queue[soon]) if soon != NOBODY else NOBODY
+            if soon < 0:
+                ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
+                soon = np.int64(near[ahead & _NEAR_MASK])
+            if soon_4 != NOBODY:
+                prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
+            soon_4 = NOBODY
+            if soon_3 != NOBODY:
+                here = links[soon_3]
+                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+                if who != NOBODY:
+                    prefetch(route, np.int64(vehicles[who].position) + 2)
+                    soon_4 = np.int64(vehicles[who].next_link)
+                    if soon_4 != NOBODY:
+                        prefetch(links, soon_4)
+            soon_3 = soon_2
+            if soon_2 != NOBODY:
+                here = links[soon_2]
+                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+                if who != NOBODY:
+                    prefetch(vehicles, who)
+            soon_2 = soon_1
+            if soon_1 != NOBODY:
+                here = links[soon_1]
+                prefetch(slots, here.slots + here.count_out % here.storage)
+            soon_1 = soon - n_links if soon >= n_links else soon
+            if soon_1 != NOBODY:
+                prefetch(links, soon_1)
         if ident < n_links:
             # the head vehicle of a link is ready
             link = ident
