@@ -204,6 +204,8 @@ def test_ring_gridlock_is_named_turned_and_nobody_is_lost() -> None:
     record = drive(road, routes, np.zeros(cars), until_s=30_000)
     turned, moved = record.streets.rings_turned
     assert turned > 0 and moved == 4 * turned
+    # the links are named
+    assert record.streets.link_ring_turns.tolist() == [turned] * 4
     assert (record.arrive_ms >= 0).all()
     # while nobody can leave, it closes again with each link's next car and turns `gridlock_s` after that
     turns = np.diff(record.exits(0))[3:9]

@@ -194,6 +194,11 @@ class Streets:
         return int(self._clock[k.RINGS_TURNED]), int(self._clock[k.RING_VEHICLES])
 
     @property
+    def link_ring_turns(self) -> NDArray[np.int64]:
+        """How often each link was part of a gridlocked ring that was turned, shape (links,)."""
+        return np.asarray(self._merges["ring_turns"], np.int64)
+
+    @property
     def link_sums(self) -> NDArray[np.int64]:
         """Completed traversals of each link so far and their time in ms, shape (links, 2)."""
         return np.stack([self._links["count_out"].astype(np.int64), self._links["spent_ms"]], axis=1)

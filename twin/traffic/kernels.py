@@ -555,6 +555,7 @@ def advance(  # type: ignore[no-untyped-def]
                 target = np.int64(waiting[other].target)
                 delist(links, waiting, other)
                 waiting[other].target = target
+                merges[other].ring_turns += 1
                 who = leave(
                     links, slots, vehicles, ends, other, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
                 )

@@ -49,7 +49,7 @@ MERGE = np.dtype(
         ("ring_seen_out", "i4"),
         ("source_first", "i4"),
         ("source_last", "i4"),
-        ("spare", "i4"),
+        ("ring_turns", "i4"),  # of rings that this link was a part of
     ]
 )
 # rows are links, then the source of each link
