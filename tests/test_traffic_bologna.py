@@ -138,7 +138,7 @@ def test_mean_duration(peak: Peak) -> None:
 
 
 def test_single_trips(peak: Peak) -> None:
-    """Target: median error within 20 %. Reached: 19.0 %."""
+    """Target: median error within 20 %. Reached: 19.0 %; 19 to 21 % for tau from 1.40 to 1.52 s."""
     assert np.median(np.abs(peak.ours_s / peak.theirs_s - 1)) < 0.20
     assert np.corrcoef(peak.ours_s, peak.theirs_s)[0, 1] > 0.70
 
