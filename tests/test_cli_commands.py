@@ -58,11 +58,11 @@ def test_help_answers_without_importing_anything_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("map", "run", "show", "plan", "fleet", "compare", "validate", "doctor"):
+    for command in ("map", "run", "show", "plan", "fleet", "estimate", "compare", "validate", "doctor"):
         assert f"\n  {command}" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["map", "run", "show", "plan", "fleet", "compare", "validate", "doctor"])
+@pytest.mark.parametrize("command", ["map", "run", "show", "plan", "fleet", "estimate", "compare", "validate", "doctor"])
 def test_every_command_has_help_with_an_example_and_the_common_options(twin: Any, command: str) -> None:
     said = twin(command, "--help")
     assert (said.code, said.err) == (0, "")
