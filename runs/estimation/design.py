@@ -89,7 +89,8 @@ class Design:
         size = self.table["size"][self.size]
         sample = {**self.table["sample"], "cars": cars or size["cars"]}
         found = []
-        for a in self.archetypes:
+        # long runs (those that the small design leaves out) first, so that no core idles at the end
+        for a in sorted(self.archetypes, key=lambda a: a.get("quick", True)):
             if skip and a["scenario"] in skip:
                 continue
             for season in self.table["season"]:

@@ -51,8 +51,6 @@ def execute(
     faults: list[str] = []
     # one thread a run: the processes are the parallelism
     os.environ.setdefault("NUMBA_NUM_THREADS", "1")
-    # long runs first, so that no core idles at the end
-    todo.sort(key=lambda planned: planned.city != "porto")
     with ProcessPoolExecutor(workers, get_context("spawn"), max_tasks_per_child=RUNS_PER_PROCESS) as pool:
         waiting = {pool.submit(_one, planned.scenario.to_toml(), target_of(out, planned)): planned for planned in todo}
         for count, future in enumerate(as_completed(waiting), 1):
