@@ -32,7 +32,9 @@ def write(file: IO[bytes], content: Mapping[str, Any], arrays: Sequence[NDArray[
     arrays : sequence of ndarray
         Of any shape and any dtype without Python objects; the reader gets them by number.
     """
-    shapes, at, parts = [], 0, []
+    shapes: list[list[Any]] = []
+    parts: list[NDArray[Any]] = []
+    at = 0
     for array in arrays:
         if array.dtype.hasobject:
             raise CheckpointError(f"an array of {array.dtype} holds Python objects and cannot be saved")
@@ -41,7 +43,8 @@ def write(file: IO[bytes], content: Mapping[str, Any], arrays: Sequence[NDArray[
         at += array.nbytes
     header = json.dumps({"format": FORMAT, **content, "arrays": shapes}, separators=(",", ":")).encode()
     digest = hashlib.blake2b(digest_size=_CHECKSUM)
-    for piece in (MAGIC, len(header).to_bytes(_LENGTH, "little"), header, *(_bytes(part) for part in parts)):
+    lead: list[bytes | memoryview] = [MAGIC, len(header).to_bytes(_LENGTH, "little"), header]
+    for piece in lead + [_bytes(part) for part in parts]:
         digest.update(piece)
         file.write(piece)
     file.write(digest.digest())

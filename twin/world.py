@@ -426,7 +426,7 @@ class World:
         self.charging.revive(env)
         self.cloud.ingest.revive(env)
         self.campaign.revive(env)
-        while env.peek() == self.now_ms and isinstance(env._queue[0][3], simpy.events.Initialize):  # noqa: SLF001
+        while env.peek() == self.now_ms and isinstance(env._queue[0][3], simpy.events.Initialize):
             env.step()
 
     # ------------------------------------------------------------------ what others see

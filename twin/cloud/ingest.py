@@ -109,7 +109,7 @@ class Ingest:
         start in order of their serials.
         """
         self.env = env
-        self.workers = simpy.Resource(env, capacity=self.workers.capacity)
+        self.workers = simpy.Resource(env, capacity=int(self.workers.capacity))
         live = sorted((row for row, phase in enumerate(self.phase) if phase != DONE), key=self.serial.__getitem__)
         asked = [row for phase in (SERVED, QUEUED) for row in live if self.phase[row] == phase]
         self._asked = {row: self.workers.request() for row in asked}
