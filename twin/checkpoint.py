@@ -127,7 +127,7 @@ def restore(twin: mesa.Model[Any, Any], snapshot: Snapshot, rows: Mapping[str, M
 
 @cache
 def _mesa_names() -> frozenset[str]:
-    return frozenset(vars(mesa.Model(rng=0)))
+    return frozenset({*vars(mesa.Model(rng=0)), "time"})
 
 
 def _parts(twin: mesa.Model[Any, Any]) -> dict[str, Any]:
