@@ -101,11 +101,12 @@ class Chain:
         self.resumed_s: list[float] = [*after.content["resumed_s"], after.simulated_s] if after else []
         self.earlier_s = float(after.content["wall_s"]) if after else 0.0
         self.written, self.seconds, self.bytes = 0, 0.0, 0
+        self._at_ms = round(after.simulated_s * 1000) if after else -1
         self._began = time.monotonic()
         self._map = _map_digest(twin.world.city)
 
     def write(self) -> None:
-        """Save the twin as it is between two ticks.
+        """Save the twin as it is between two ticks; nothing to do when it has not moved since.
 
         Raises
         ------
@@ -114,6 +115,8 @@ class Chain:
         DiskError
             When the disk refuses; the checkpoints before are as they were.
         """
+        if self.twin.world.now_ms == self._at_ms:
+            return
         began, number = time.perf_counter(), self.number + 1
         state = capture(self.twin, self._fresh)
         segments, size = list(self._segments), 0
@@ -142,6 +145,7 @@ class Chain:
             write_atomically(path, lambda file: checkpoint_file.write(file, header, state.arrays))
             size += path.stat().st_size
             self.number, self._segments, self._rows = number, segments, count
+            self._at_ms = self.twin.world.now_ms
             for old in _states(self.folder)[KEPT:]:
                 old.unlink()
         self.written, self.bytes = self.written + 1, size

@@ -375,5 +375,3 @@ def test_another_format_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_objects_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="holds Python objects"):
         checkpoint_file.write(io.BytesIO(), {}, [np.array([object()])])
-
-

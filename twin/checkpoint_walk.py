@@ -264,7 +264,9 @@ class Restore:
         # what may contain itself is known by number before its inside is made
         made = self._made[number] = self._empty(node, fresh, place)
         if kind == "table":
-            made.refill(self.rows[node[2]])
+            made.refill(self.rows.get(node[2], {}))
+            if len(made) != node[3]:
+                raise CheckpointError(f"{place}: {len(made)} rows at hand, {node[3]} needed")
         elif kind in {"list", "deque"}:
             values = self.arrays[node[2]].tolist() if isinstance(node[2], int) else None
             if values is None:

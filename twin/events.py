@@ -88,7 +88,7 @@ class Table:
         return {name: self[name][first:] for name in self.columns}
 
     def refill(self, columns: Mapping[str, NDArray[np.generic]]) -> None:
-        """Replace all rows by these: a restored run goes on with the rows it had.
+        """Replace all rows by these, by none when empty: a restored run goes on with the rows it had.
 
         Raises
         ------
@@ -98,7 +98,8 @@ class Table:
         for parts in self._parts.values():
             parts.clear()
         self._rows = 0
-        self.append(**columns)
+        if columns:
+            self.append(**columns)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All columns, each of shape (len(self),)."""

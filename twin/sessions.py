@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import simpy
@@ -67,6 +67,9 @@ class Sessions:
     row with the next serial number and, when called from outside the row's own process, wakes that process so that it
     reads its row again.
     """
+
+    rebuilt: ClassVar = ("_steps", "_columns")
+    """What rooms say of themselves when they are built."""
 
     kind: NDArray[np.uint8]
     car: NDArray[np.int32]
