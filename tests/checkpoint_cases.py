@@ -11,7 +11,7 @@ import numpy as np
 from maps.network import CityMap
 from maps.toy import toy_city
 from twin.charging.site import SiteKind
-from twin.checkpoint import Snapshot
+from twin.checkpoint import Snapshot, capture, restore
 from twin.fleet.fleet import Kind, State
 from twin.model import Twin
 from twin.settings import (
@@ -88,9 +88,14 @@ def forget_timing(twin: Twin) -> None:
     twin.world.phase_s = dict.fromkeys(twin.world.phase_s, 0.0)
 
 
-def rows(twin: Twin, counts: dict[str, int]) -> dict[str, dict[str, Any]]:
-    """The first rows of every table, copied."""
-    from twin.checkpoint import capture
+class Reused:
+    """One twin, put back to what it was when built each time it is asked for: building takes longer than a short run."""
 
-    tables = capture(twin).tables
-    return {place: {n: v[:count].copy() for n, v in tables[place].arrays().items()} for place, count in counts.items()}
+    def __init__(self, twin: Twin) -> None:
+        self.twin = twin
+        state = capture(twin)
+        self._fresh = Snapshot(state.tree, [array.copy() for array in state.arrays], unsaved=state.unsaved)
+
+    def __call__(self) -> Twin:
+        restore(self.twin, self._fresh, {})
+        return self.twin

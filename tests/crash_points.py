@@ -1,7 +1,8 @@
-"""Every crash point of the writer: end the run at its n-th open, write, fsync or rename, then let it go on.
+"""Every crash point of the writer: end a run at its n-th open, write, fsync or rename, then let it go on.
 
-In the mode "kill" the process ends there and then, as by SIGKILL; in the mode "error" the call fails (no space left).
-Afterwards `--resume` must give the results of the run that nothing happened to, or refuse in one line.
+In the mode "kill" the disk is copied as it is at that point, which is what SIGKILL leaves (half of a piece that is being
+written included). In the mode "error" the call fails for want of space, and the run must end in one line.
+Afterwards `--resume` must give the results of the run that nothing happened to.
 
     python -m tests.crash_points            # all points, both modes (minutes)
     python -m tests.crash_points --every 7  # a sample
@@ -12,12 +13,14 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
+from unittest.mock import patch
 
 from maps.network import CityMap
 from maps.toy import toy_city
@@ -25,8 +28,8 @@ from runs import run
 from runs.folder import DiskError
 from runs.results import ResultsError, RunResult
 from runs.scenario import Scenario
+from tests.checkpoint_cases import Reused
 from twin.checkpoint_file import CheckpointError
-from twin.model import Twin
 
 TOY = Scenario(name="toy", map="toy").but(
     fleet__cars=20,
@@ -38,7 +41,6 @@ TOY = Scenario(name="toy", map="toy").but(
     ota__package_mb=5,
 )
 EAGER = 1e-9
-PASSED, CRASHED, REFUSED, WRONG = 0, 9, 3, 4
 
 
 @dataclass
@@ -48,57 +50,63 @@ class Found:
     tried: int = 0
     resumed: int = 0
     refused: int = 0
-    modes: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
 class Shim:
-    """Counts the calls of the writer and ends the run at one of them."""
+    """Counts the writer's calls on files inside a folder and does something at some of them.
 
-    def __init__(self, fail_at: int, mode: str, inside: Path) -> None:
-        self.left, self.mode, self.inside = fail_at, mode, str(inside)
-        opened, fsync, rename, replace = io.open, os.fsync, os.rename, os.replace
-        shim = self
+    The many small writes of one Parquet file count as one.
+    """
 
-        def watched(file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
-            mine = isinstance(file, str | os.PathLike) and str(file).startswith(shim.inside) and set(mode) & set("wax")
-            if mine:
-                shim.step("open")
-            out = opened(file, mode, *more, **named)
-            return Watched(out, shim) if mine and "b" in mode and not str(file).endswith("lock") else out
+    def __init__(self, inside: Path, at_point: Callable[[int, str], None]) -> None:
+        self.inside, self.at_point, self.count = str(inside), at_point, 0
+        self._open, self._fsync, self._rename, self._replace = io.open, os.fsync, os.rename, os.replace
 
-        self.patches: list[tuple[Any, str, Any]] = [
-            (io, "open", watched),
-            (os, "fsync", lambda handle: (shim.step("fsync"), fsync(handle))[1]),
-            (os, "rename", lambda a, b, **k: (shim.step("rename"), rename(a, b, **k))[1]),
-            (os, "replace", lambda a, b, **k: (shim.step("replace"), replace(a, b, **k))[1]),
+    def __enter__(self) -> Shim:
+        self._patches = [
+            patch.object(io, "open", self.open),
+            patch.object(os, "fsync", lambda handle: (self.step("fsync"), self._fsync(handle))[1]),
+            patch.object(os, "rename", lambda a, b, **k: (self.step("rename"), self._rename(a, b, **k))[1]),
+            patch.object(os, "replace", lambda a, b, **k: (self.step("rename"), self._replace(a, b, **k))[1]),
         ]
+        for one in self._patches:
+            one.start()
+        return self
 
-    def install(self) -> None:
-        for where, name, by in self.patches:
-            setattr(where, name, by)
+    def __exit__(self, *_: object) -> None:
+        for one in self._patches:
+            one.stop()
 
     def step(self, what: str) -> None:
-        self.left -= 1
-        if self.left != 0:
-            return
-        if self.mode == "kill":
-            os._exit(CRASHED)
-        raise OSError(28, f"No space left on device ({what})")
+        self.count += 1
+        self.at_point(self.count, what)
+
+    def open(self, file: Any, mode: str = "r", *more: Any, **named: Any) -> Any:
+        name = str(file)
+        if not (isinstance(file, str | os.PathLike) and name.startswith(self.inside) and set(mode) & set("wax")):
+            return self._open(file, mode, *more, **named)
+        self.step("open")
+        out = self._open(file, mode, *more, **named)
+        return Watched(out, self, once="parquet" in name) if "b" in mode and not name.endswith("lock") else out
 
 
 class Watched:
-    """A file whose writes count; half of the piece is written when one crashes."""
+    """A file whose writes count; at the point, half of the piece is on the disk."""
 
-    def __init__(self, file: IO[bytes], shim: Shim) -> None:
-        self._file, self._shim = file, shim
+    def __init__(self, file: IO[bytes], shim: Shim, *, once: bool) -> None:
+        self._file, self._shim, self._once, self._wrote = file, shim, once, False
 
     def write(self, piece: Any) -> int:
-        if self._shim.left == 1:
-            self._file.write(memoryview(piece)[: len(piece) // 2])
-            self._file.flush()
+        view = memoryview(piece).cast("B")
+        if self._once and self._wrote:
+            return self._file.write(view)
+        self._wrote = True
+        half = len(view) // 2
+        self._file.write(view[:half])
+        self._file.flush()
         self._shim.step("write")
-        return self._file.write(piece)
+        return half + self._file.write(view[half:])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
@@ -109,84 +117,72 @@ class Watched:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def __iter__(self) -> Any:
-        return iter(self._file)
+
+def try_points(town: CityMap, folder: Path, *, every: int = 1, say: Callable[[str], None] = lambda text: None) -> Found:
+    """Crash at every `every`-th point in both modes, and go on each time."""
+    fresh = Reused(TOY.build_on(town))
+    found = Found()
+    with (
+        patch.object(Scenario, "city", lambda self, say=None: town),
+        patch.object(Scenario, "build_on", lambda self, on: fresh()),
+    ):
+        killed: list[tuple[str, Path]] = []
+
+        def keep(n: int, what: str) -> None:
+            if n % every == 0:
+                killed.append((f"kill at {n} ({what})", folder / f"kill-{n}"))
+                shutil.copytree(folder / "place", killed[-1][1])
+
+        (folder / "place").mkdir()
+        with Shim(folder / "place", keep) as shim:
+            whole = run(TOY, out=folder / "place" / "run", checkpoint_s=EAGER)
+        for name, place in killed:
+            say(_judge(name, place, whole, found))
+            shutil.rmtree(place)
+        for n in range(1 + every // 2, shim.count + 1, every):
+            say(_fail(n, folder / f"error-{n}", whole, found))
+    return found
 
 
-def try_points(town: CityMap, folder: Path, *, every: int = 1, say: Callable[[str], None] | None = None) -> Found:
-    """Crash at every `every`-th point in both modes until a run passes; go on each time."""
-    twins = {"fresh": _build(town)}
-    Scenario.city, city = (lambda self, say=None: town), Scenario.city  # type: ignore[method-assign,assignment]
-    Scenario.build_on, build_on = (lambda self, on: twins["fresh"]), Scenario.build_on  # type: ignore[method-assign,assignment]
+def _fail(n: int, place: Path, whole: RunResult, found: Found) -> str:
+    """A call fails; the run ends with a line, or does without what failed."""
+
+    def full(at: int, what: str) -> None:
+        if at == n:
+            raise OSError(28, f"No space left on device ({what})")
+
+    place.mkdir()
     try:
-        whole = folder / "whole"
-        code = _child(lambda: _finish(whole, None))
-        assert code == PASSED, code
-        found = Found()
-        for mode in ("kill", "error"):
-            found.modes.append(mode)
-            n = 1 + (every // 2 if mode == "error" else 0)
-            while True:
-                place = folder / f"{mode}-{n}"
-                place.mkdir()
-                code = _child(lambda n=n, mode=mode, place=place: _crash(place, n, mode))
-                after = _child(lambda place=place: _finish(place / "run", whole))
-                found.tried += 1
-                found.resumed += after == PASSED
-                found.refused += after == REFUSED
-                if code not in {PASSED, CRASHED, REFUSED} or after not in {PASSED, REFUSED}:
-                    found.wrong.append(f"{mode} at {n}: crash {code}, then {after}")
-                if say is not None:
-                    say(f"{mode:<5} {n:>4}: {code} then {after}")
-                if code == PASSED:
-                    break
-                n += every
-        return found
-    finally:
-        Scenario.city, Scenario.build_on = city, build_on  # type: ignore[method-assign]
-
-
-def _build(town: CityMap) -> Twin:
-    return TOY.build_on(town)
-
-
-def _child(work: Callable[[], int]) -> int:
-    """Run in a copy of this process; its exit code."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            code = work()
-        except BaseException as error:  # noqa: BLE001 - the child must end here whatever happens
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def _crash(place: Path, n: int, mode: str) -> int:
-    Shim(n, mode, place).install()
-    try:
-        run(TOY, out=place / "run", checkpoint_s=EAGER)
+        with Shim(place, full):
+            run(TOY, out=place / "run", checkpoint_s=EAGER)
+        ended = "done"
     except DiskError as error:
-        return CRASHED if "\n" not in str(error) else WRONG
-    return PASSED
+        ended = "one line" if "\n" not in str(error) and "No space left" in str(error) else "WRONG"
+    except Exception as error:  # noqa: BLE001 - anything else is what we look for
+        ended = f"WRONG {type(error).__name__}: {error}"
+    if ended.startswith("WRONG"):
+        found.wrong.append(f"error at {n}: {ended}")
+    said = _judge(f"error at {n}, {ended}", place, whole, found)
+    shutil.rmtree(place)
+    return said
 
 
-def _finish(target: Path, whole: Path | None) -> int:
+def _judge(name: str, place: Path, whole: RunResult, found: Found) -> str:
+    """Let the run in `place` go on and compare."""
+    found.tried += 1
     try:
-        result = run(TOY, out=target, resume=True)
+        result = run(TOY, out=place / "run", resume=True)
     except (CheckpointError, ResultsError) as error:
-        print(error, file=sys.stderr)
-        return REFUSED
-    if whole is None:
-        return PASSED
-    ours, theirs = (
-        {n: f["digest"] for n, f in r.manifest["files"].items() if "digest" in f} for r in (result, RunResult(whole))
-    )
+        found.refused += 1
+        return f"{name}: refused: {error}"
+    ours, theirs = ({n: f["digest"] for n, f in r.manifest["files"].items() if "digest" in f} for r in (result, whole))
     fine = ours == theirs and len(ours) >= 11 and result.verify() == [] and result.status == "done"
-    return PASSED if fine else WRONG
+    left = sorted(p.name for p in place.iterdir() if p.name != "run")
+    if fine and not left:
+        found.resumed += 1
+        return f"{name}: went on from {result.manifest['resumed_s']}"
+    found.wrong.append(f"{name}: other results, or left behind {left}")
+    return found.wrong[-1]
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 MAGIC = b"fleet-twin checkpoint\n"
 FORMAT = 1
+CHUNK_B = 1 << 18
+"""Pieces of a file up to this size are written together."""
 _LENGTH = 8
 _CHECKSUM = 32
 
@@ -44,7 +46,7 @@ def write(file: IO[bytes], content: Mapping[str, Any], arrays: Sequence[NDArray[
     header = json.dumps({"format": FORMAT, **content, "arrays": shapes}, separators=(",", ":")).encode()
     digest = hashlib.blake2b(digest_size=_CHECKSUM)
     lead: list[bytes | memoryview] = [MAGIC, len(header).to_bytes(_LENGTH, "little"), header]
-    for piece in lead + [_bytes(part) for part in parts]:
+    for piece in _joined(lead + [_bytes(part) for part in parts]):
         digest.update(piece)
         file.write(piece)
     file.write(digest.digest())
@@ -80,6 +82,22 @@ def read(path: Path) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         raise
     except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
         raise CheckpointError(f"{path}: no valid checkpoint ({type(error).__name__})") from None
+
+
+def _joined(pieces: Sequence[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Small pieces put together, large ones as they are."""
+    small: list[bytes | memoryview] = []
+    size = 0
+    for piece in pieces:
+        if size + len(piece) > CHUNK_B:
+            yield b"".join(small)
+            small, size = [], 0
+        if len(piece) > CHUNK_B:
+            yield piece
+        else:
+            small.append(piece)
+            size += len(piece)
+    yield b"".join(small)
 
 
 def _bytes(array: NDArray[Any]) -> memoryview:

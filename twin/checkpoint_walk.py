@@ -257,6 +257,8 @@ class Restore:
             return getattr(inner[0], node[2])
         if kind == "function":
             if not isinstance(fresh, FunctionType) or _name(fresh) != node[2]:
+                fresh = None if node[3] else _ours(node[2])
+            if not isinstance(fresh, FunctionType):
                 raise CheckpointError(f"{place}: the function {node[2]} is not there")
             for cell, content in zip(fresh.__closure__ or (), inner, strict=True):
                 cell.cell_contents = content
@@ -395,12 +397,18 @@ def _name(thing: Any) -> str:
     return f"{thing.__module__}:{thing.__qualname__}"
 
 
-def _class(name: str, base: type, place: str) -> type:
-    """A class of ours by name; nothing is imported for it."""
+def _ours(name: str) -> Any:
+    """What has this name in the twin; nothing is imported for it."""
     module, _, path = name.partition(":")
     found: Any = sys.modules.get(module) if module.startswith("twin.") else None
     for part in path.split("."):
         found = getattr(found, part, None)
+    return found
+
+
+def _class(name: str, base: type, place: str) -> type:
+    """A class of ours by name."""
+    found = _ours(name)
     if not isinstance(found, type) or not issubclass(found, base):
         raise CheckpointError(f"{place}: {name} is no class of the twin")
     return found
