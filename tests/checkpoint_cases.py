@@ -1,4 +1,4 @@
-"""A toy twin in which everything waits at once: queues at a charger, a cloud outage, slow ingest, installs, and ties."""
+"""A toy twin in which everything waits at once: queues at a charger, a cloud outage, slow ingest, installs, ties."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def forget_timing(twin: Twin) -> None:
 
 
 class Reused:
-    """One twin, put back to what it was when built each time it is asked for: building takes longer than a short run."""
+    """One twin, put back to what it was when built each time it is asked for: building takes longer than running."""
 
     def __init__(self, twin: Twin) -> None:
         self.twin = twin

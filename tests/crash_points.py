@@ -1,7 +1,7 @@
 """Every crash point of the writer: end a run at its n-th open, write, fsync or rename, then let it go on.
 
-In the mode "kill" the disk is copied as it is at that point, which is what SIGKILL leaves (half of a piece that is being
-written included). In the mode "error" the call fails for want of space, and the run must end in one line.
+In the mode "kill" the disk is copied as it is at that point, which is what SIGKILL leaves (half of a piece that is
+being written included). In the mode "error" the call fails for want of space, and the run must end in one line.
 Afterwards `--resume` must give the results of the run that nothing happened to.
 
     python -m tests.crash_points            # all points, both modes (minutes)
@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 from unittest.mock import patch
 
 from maps.network import CityMap
@@ -63,7 +63,7 @@ class Shim:
         self.inside, self.at_point, self.count = str(inside), at_point, 0
         self._open, self._fsync, self._rename, self._replace = io.open, os.fsync, os.rename, os.replace
 
-    def __enter__(self) -> Shim:
+    def __enter__(self) -> Self:
         self._patches = [
             patch.object(io, "open", self.open),
             patch.object(os, "fsync", lambda handle: (self.step("fsync"), self._fsync(handle))[1]),
@@ -111,7 +111,7 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
-    def __enter__(self) -> Watched:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -158,7 +158,7 @@ def _fail(n: int, place: Path, whole: RunResult, found: Found) -> str:
         ended = "done"
     except DiskError as error:
         ended = "one line" if "\n" not in str(error) and "No space left" in str(error) else "WRONG"
-    except Exception as error:  # noqa: BLE001 - anything else is what we look for
+    except Exception as error:
         ended = f"WRONG {type(error).__name__}: {error}"
     if ended.startswith("WRONG"):
         found.wrong.append(f"error at {n}: {ended}")

@@ -13,8 +13,8 @@ import pytest
 
 from maps.network import CityMap
 from maps.toy import toy_city
-from runs import run
 from runs import checkpoints as chain_file
+from runs import run
 from runs.checkpoints import ForeignError
 from runs.folder import DiskError, ResultsFolder
 from runs.progress import Moment
@@ -82,6 +82,10 @@ def stopped(at_s: float, **more: Any) -> RunResult:
     return run(TOY, progress=stop_at(at_s, cancel), cancel=cancel, **more)
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 def states(folder: Path) -> list[str]:
     return sorted(p.name for p in (folder / "checkpoint").glob("state-*"))
 
@@ -103,7 +107,7 @@ def test_a_stopped_run_goes_on_to_the_same_results(whole: RunResult, place: Path
     assert told[0].now_s == 22_500
     assert last.manifest["resumed_s"] == [10_800, 21_600]
     assert same(last, whole)
-    assert sorted(os.listdir(place / "results")) == [TOY.folder_name]
+    assert names(place / "results") == [TOY.folder_name]
     assert not (last.path / "checkpoint").exists()
     messages = (last.path / "log.jsonl").read_text("utf-8")
     assert messages.count("goes on from the checkpoint") == 2
@@ -133,7 +137,7 @@ def test_a_killed_run_goes_on(whole: RunResult, place: Path, monkeypatch: pytest
 
     run(TOY, checkpoint_s=EAGER, progress=kill)
     monkeypatch.chdir(place / "killed")
-    assert os.listdir("results") == [f".{TOY.folder_name}.part"]
+    assert names(Path("results")) == [f".{TOY.folder_name}.part"]
     assert len(states(place / "killed" / "results" / f".{TOY.folder_name}.part")) == 2
     told: list[Moment] = []
     result = run(TOY, resume=True, progress=told.append)
@@ -195,7 +199,7 @@ def test_damaged_checkpoints_are_refused_and_stay(place: Path) -> None:
     with pytest.raises(CheckpointError, match=r"rows-000001\.ckpt: rows of a checkpoint cannot be read"):
         run(TOY, resume=True)
     assert RunResult(first.path).status == "stopped"
-    assert sorted(os.listdir(place / "results")) == [TOY.folder_name]
+    assert names(place / "results") == [TOY.folder_name]
 
 
 def test_a_foreign_checkpoint_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, town: CityMap) -> None:
@@ -250,7 +254,7 @@ def test_rows_are_written_once(place: Path) -> None:
     for path in folder.glob("rows-*"):
         content, arrays = checkpoint_file.read(path)
         rows += sum(len(arrays[next(iter(columns.values()))[0]]) for columns in content["tables"].values())
-    known, _ = checkpoint_file.read(sorted(folder.glob("state-*"))[-1])
+    known, _ = checkpoint_file.read(max(folder.glob("state-*")))
     assert rows == sum(known["rows"].values()) > 100
     assert known["number"] >= 47
     assert first.manifest["checkpoints"]["written"] == known["number"]
