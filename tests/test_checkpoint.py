@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import io
 import json
+import os
 from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,6 +18,7 @@ import simpy
 
 from maps.network import CityMap
 from runs.columns import table_digest, to_arrow
+from runs.scenario import Scenario
 from tests.checkpoint_cases import city, crowded, digest, forget_timing
 from twin import checkpoint_file
 from twin.checkpoint import CheckpointError, Snapshot, capture, fingerprint, restore
@@ -138,6 +140,34 @@ def test_a_chain_of_five_cuts(day: Day, town: CityMap) -> None:
     while not twin.world.done:
         twin.step()
     assert results(twin) == day.results
+
+
+@pytest.mark.data
+def test_a_city_at_three_cut_points() -> None:
+    """Kyoto's morning: resumed in the first quarter of an hour, in the rush, and near the end."""
+    folder = Path(os.environ.get("TWIN_DATA") or Path(__file__).resolve().parents[1] / "../shared/data")
+    if not (folder / "osm/kyoto_fushimi_2021.osm.pbf").is_file():
+        pytest.skip(f"needs osm/kyoto_fushimi_2021.osm.pbf in the data folder (TWIN_DATA), looked in {folder}")
+    scenario = Scenario.load("kyoto").but(fleet__cars=600, start=datetime(2022, 10, 12, 7), until="2h")
+    on = scenario.city()
+
+    def ended(twin: Any) -> dict[str, Any]:
+        while not twin.world.done:
+            twin.step()
+        twin.diary = []
+        return results(twin)
+
+    whole = ended(scenario.build_on(on))
+    assert whole["summary"]["fleet"]["arrived"] > 100
+    for cut in (11, 47, 113):
+        twin = scenario.build_on(on)
+        fresh = fingerprint(twin)
+        for _ in range(cut):
+            twin.step()
+        state = capture(twin, fresh)
+        again = scenario.build_on(on)
+        restore(again, state, {place: table.arrays() for place, table in state.tables.items()})
+        assert ended(again) == whole
 
 
 def test_another_twin_is_refused(day: Day, town: CityMap) -> None:

@@ -16,8 +16,9 @@ from maps.toy import toy_city
 from runs import checkpoints as chain_file
 from runs import run
 from runs.checkpoints import ForeignError
+from runs.cli import main
 from runs.folder import DiskError, ResultsFolder
-from runs.progress import Moment
+from runs.progress import Moment, Progress
 from runs.results import ResultsError, RunResult
 from runs.scenario import Scenario
 from runs.single import RunStopped
@@ -258,6 +259,54 @@ def test_rows_are_written_once(place: Path) -> None:
     assert rows == sum(known["rows"].values()) > 100
     assert known["number"] >= 47
     assert first.manifest["checkpoints"]["written"] == known["number"]
+
+
+def test_the_command_says_how_to_go_on(
+    whole: RunResult, place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def at(moment_s: float) -> None:
+        def send(_: Progress, moment: Moment) -> None:
+            if moment.now_s == moment_s:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        monkeypatch.setattr(Progress, "__call__", send)
+
+    monkeypatch.setattr("runs.views.after_run", lambda path: [])
+    (place / "toy day.toml").write_text(TOY.to_toml(), "utf-8")
+    said = ["run", "toy day.toml", "--out", "r", "--checkpoint", "10m"]
+    at(9_000)
+    assert main(said) == 143
+    out, err = capfd.readouterr()
+    assert out == "r\n" or out == f"{place / 'r'}\n"
+    assert "stopped at 9,000 s of 43,200 s" in err
+    assert err.splitlines()[-1] == "go on with: twin run 'toy day.toml' --out r --checkpoint 10m --resume"
+    at(18_000)
+    assert main([*said, "--resume"]) == 143
+    out, err = capfd.readouterr()
+    assert "going on from 9,000 s of 43,200 s" in err
+    assert err.splitlines()[-1].count("--resume") == 1
+    at(-1)
+    assert main([*said, "--resume"]) == 0
+    assert same(RunResult(place / "r"), whole)
+    capfd.readouterr()
+    assert main([*said, "--resume"]) == 0
+    out, err = capfd.readouterr()
+    assert err == "this run has finished already; leave out --resume to run it again\n"
+    assert out.strip().endswith("r")
+    assert main([*said[:-1], "soon"]) == 2
+    assert "--checkpoint: 'soon' is no time; valid: 60s, 10m, 1h, off" in capfd.readouterr().err
+
+
+def test_a_refused_checkpoint_is_exit_2_and_one_line(capfd: pytest.CaptureFixture[str], place: Path) -> None:
+    first = stopped(3_600, out="r")
+    state = first.path / "checkpoint" / "state-000001.ckpt"
+    state.write_bytes(state.read_bytes()[:-1])
+    (place / "toy.toml").write_text(TOY.to_toml(), "utf-8")
+    assert main(["run", "toy.toml", "--out", "r", "--resume", "--quiet"]) == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "state-000001.ckpt: damaged" in err
 
 
 class Full:
