@@ -114,6 +114,10 @@ def restore(twin: mesa.Model[Any, Any], snapshot: Snapshot, rows: Mapping[str, M
     if walk.left_out() != snapshot.unsaved:
         raise CheckpointError("the twin as built is not the one the checkpoint was made with (map, facts or program)")
     saved = walk.value(tree["parts"], fresh, "twin")
+    for uid, had in _own_attributes(twin).items():
+        for name in had:
+            delattr(agents[uid], name)
+        agents[uid].pos = None
     for uid, own in walk.value(tree["agents"], MISSING, "agents").items():
         vars(agents[uid]).update(own)
     _put_mesa(twin, saved)
