@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import shlex
 import signal
 import sys
 import tempfile
@@ -121,13 +120,14 @@ def run_command(
     quiet: Quiet = False,
 ) -> int:
     """Simulate one scenario."""
+    from runs.going_on import going_on, wall_seconds
     from runs.progress import Progress
     from runs.single import RunStopped, finished, run, target_of
     from runs.views import NoView, after_run
     from runs.words import run_lines
 
     _talk(verbose=verbose)
-    every_s = _every(checkpoint)
+    every_s = wall_seconds(checkpoint)
     chosen = _scenario(scenario, map_source, cars, until, seed, sets)
     if resume and (done := finished(chosen, target_of(chosen, out))) is not None:
         _say("this run has finished already; leave out --resume to run it again")
@@ -145,7 +145,7 @@ def run_command(
         elif not stop.resumable:
             _say("stopped before anything was written")
         if stop.resumable:
-            _say(f"go on with: {_resuming(context)}")
+            _say(f"go on with: {going_on(context.obj or [])}")
         if stop.result is not None:
             print(stop.result.path)
         return 128 + stop.signal
@@ -517,24 +517,6 @@ def _scenario(
     flags = {"map": "--map", "fleet.cars": "--cars", "until": "--until", "seed": "--seed"}
     changes = {key: value for key, value in given.items() if value is not None}
     return chosen.changed(changes, flags=flags) if changes else chosen
-
-
-def _every(text: str) -> float | None:
-    """Wall seconds between checkpoints; None for "off"."""
-    from runs.scenario import seconds
-
-    if text.strip().lower() == "off":
-        return None
-    try:
-        return float(seconds(text))
-    except ValueError:
-        raise _BadInput(f"--checkpoint: {text!r} is no time; valid: 60s, 10m, 1h, off") from None
-
-
-def _resuming(context: typer.Context) -> str:
-    """The command that goes on with this run."""
-    said = list(context.obj or [])
-    return shlex.join(["twin", *said, *([] if "--resume" in said else ["--resume"])])
 
 
 def _code_of(result: RunResult) -> int:

@@ -150,7 +150,7 @@ def test_a_killed_run_goes_on(whole: RunResult, place: Path, monkeypatch: pytest
 def test_a_signal_leaves_a_checkpoint(whole: RunResult, signum: int) -> None:
     def send(moment: Moment) -> None:
         if moment.now_s == 7_200:
-            os.kill(os.getpid(), signum)
+            signal.raise_signal(signum)
 
     with pytest.raises(RunStopped) as caught:
         run(TOY, progress=send)
@@ -163,8 +163,8 @@ def test_a_signal_leaves_a_checkpoint(whole: RunResult, signum: int) -> None:
 def test_a_second_signal_keeps_the_checkpoints_before(whole: RunResult) -> None:
     def send(moment: Moment) -> None:
         if moment.now_s == 7_200:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(RunStopped) as caught:
         run(TOY, progress=send, checkpoint_s=EAGER)
@@ -267,7 +267,7 @@ def test_the_command_says_how_to_go_on(
     def at(moment_s: float) -> None:
         def send(_: Progress, moment: Moment) -> None:
             if moment.now_s == moment_s:
-                os.kill(os.getpid(), signal.SIGTERM)
+                signal.raise_signal(signal.SIGTERM)
 
         monkeypatch.setattr(Progress, "__call__", send)
 
