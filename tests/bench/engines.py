@@ -99,6 +99,7 @@ def main() -> int:
     lines: list[dict[str, Any]] = []
     wanted = [name for name in a.cases.split(",") if name]
     a.out.mkdir(parents=True, exist_ok=True)
+    (a.out / "engines.jsonl").unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder()) as scratch:
         for name in wanted:
             if name == cases.SIOUX_FALLS and not (cases.data_folder() / "networks").is_dir():
@@ -106,11 +107,14 @@ def main() -> int:
                 continue
             folder = Path(scratch) / name.replace(":", "_")
             folder.mkdir()
-            lines += compare(name, peers, folder, a.runs)
+            for line in compare(name, peers, folder, a.runs):
+                lines.append(line)
+                # as they come: who stops it half way keeps what was measured
+                with (a.out / "engines.jsonl").open("a", encoding="utf-8") as out:
+                    out.write(json.dumps(line) + "\n")
     text = "\n".join(table(lines))
     print(text)
     (a.out / "engines.md").write_text(text + "\n", "utf-8")
-    (a.out / "engines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     print(a.out / "engines.md")
     return int(any("error" in line for line in lines) or peers is None)
 

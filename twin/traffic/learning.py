@@ -186,8 +186,11 @@ def _drive(
     streets.depart(rows, trips.depart_ms, routes.ptr, routes.links)
     travel_ms = np.full(len(rows), -1, np.int64)
     cost = np.empty((DAY_MS // PERIOD_MS, network.n_links), np.int32)
+    cost[:] = streets.physics.free_ms
     sums, nothing = streets.link_sums, Traversals(1)
     for period in range(len(cost)):
+        if np.all(travel_ms >= 0):
+            break
         for end in range(period * PERIOD_MS + TICK_MS, (period + 1) * PERIOD_MS + 1, TICK_MS):
             gone = streets.advance(end, nothing)
             who = trip_of[gone.vehicle]
