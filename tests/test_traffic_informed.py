@@ -30,7 +30,9 @@ def link(network: RoadNetwork, a: int, b: int) -> int:
 class Day:
     """Cars every 4 s from one node to another, all on the same first route, with a bottleneck on it from the start."""
 
-    def __init__(self, share: float, *, gain: float = 0.1, bans: tuple[list[int], list[int]] = ([], []), cars: int = 120):
+    def __init__(
+        self, share: float, *, gain: float = 0.1, bans: tuple[list[int], list[int]] = ([], []), cars: int = 120
+    ):
         how = TrafficSettings(informed=share, inform_s=60, switch_gain=gain)
         self.network = network = replace(
             town(), ban_from=np.array(bans[0], np.int32), ban_to=np.array(bans[1], np.int32)

@@ -116,7 +116,9 @@ def test_who_knows_what_is_spread_over_the_days_and_never_unlearned() -> None:
 def test_trips_without_a_way_are_counted_and_too_many_days_refused() -> None:
     network = two_ways()
     trips = rush(0.05, network=network, origin=3, target=0)
-    mixed = DayTrips(*(np.concatenate(p) for p in zip(trips, rush(0.05, network=network, origin=0, target=3), strict=True)))
+    mixed = DayTrips(
+        *(np.concatenate(p) for p in zip(trips, rush(0.05, network=network, origin=0, target=3), strict=True))
+    )
     mixed = mixed.take(np.argsort(mixed.depart_ms, kind="stable"))
     router = Router(network, router_free(network))
     learned = learn(network, SETTINGS, router, mixed, days=1, seed=1)

@@ -67,7 +67,10 @@ class TrafficSettings(Settings):
     inform_s: int = Field(300, ge=60, description="how often informed drivers compare, on travel times since last time")
     switch_gain: Share = Field(0.1, description="share of the time left that another way must save to be taken")
     days_of_learning: int = Field(
-        0, ge=0, le=60, description="days driven before the run from which drivers learn hourly travel times; 0: they choose by current ones"
+        0,
+        ge=0,
+        le=60,
+        description="days driven before the run from which drivers learn hourly travel times; 0: they choose by current ones",
     )
     sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
         1.0, description="share of all cars that is simulated: each row takes the room and the headway of 1/sample cars"

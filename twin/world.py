@@ -198,7 +198,7 @@ class World:
         self._woken = cars[self.trips.under_way[cars]]
 
     def _look_on_the_way(self) -> None:
-        """Informed drivers take another way where that pays; a trip's time on empty streets is that of its new route."""
+        """Informed drivers take another way where that pays; their trips' time on empty streets changes with it."""
         turned = self.informed.look(self.now_ms)
         fleet = turned.vehicle < len(self.fleet)
         self.trips.free_ms[turned.vehicle[fleet]] += turned.longer_ms[fleet]

@@ -9,7 +9,8 @@ the mean from scheduled departure to arrival, waiting to enter included. `loop_c
 less than `loop_s` when somebody else used the core meanwhile.
 
 The network holds `link_from link_to link_len link_speed link_lanes link_class node_*`, `tau`, `spacing` of the
-fundamental diagram and, where it has some, `ban_from ban_to`; the trips `depart` (s), `route_ptr`, `route_links`. Signals are not in these files.
+fundamental diagram and, where it has some, `ban_from ban_to`; the trips `depart` (s), `route_ptr`, `route_links`.
+Signals are not in these files.
 """
 
 from __future__ import annotations

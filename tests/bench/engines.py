@@ -2,9 +2,9 @@
 
     python -m tests.bench.engines [--cases helsinki:10000,porto:50000,sioux_falls] [--runs 5] [--out FOLDER]
 
-In every round each engine runs once, one after the other, so that whatever else the machine does hits all alike; figures
-are medians over the rounds, ratios those of medians. Process: from the files to the end, imports included; loop: the motion
-alone, by each engine's own clock. CPU time beside wall time says when somebody else had the cores. SUMO and ours write
+In every round each engine runs once, one after the other, so that whatever else the machine does hits all alike;
+figures are medians over the rounds, ratios those of medians. Process: from the files to the end, imports included; loop: the
+motion alone, by each engine's own clock. CPU time beside wall time says when somebody else had the cores. SUMO and ours write
 every trip. The project's first run, which fills numba's cache, is not counted. UXsim keeps dense node-by-node tables
 and does not run on networks of more than some thousand nodes.
 """
@@ -37,8 +37,8 @@ def engines(net: Path, trips: Path, nodes: int, peers: Peers | None, folder: Pat
         found["SUMO meso"] = lambda: peers.sumo(*files)
         if nodes <= MOST_UXSIM_NODES:
             for cpp, deltan in ((True, 1), (True, 5), (False, 5)):
-                found[f"UXsim {'C++' if cpp else 'Python'}, platoons of {deltan}"] = (
-                    lambda cpp=cpp, deltan=deltan: peers.uxsim(net, trips, cpp=cpp, deltan=deltan, end_s=UXSIM_END_S)
+                found[f"UXsim {'C++' if cpp else 'Python'}, platoons of {deltan}"] = lambda cpp=cpp, deltan=deltan: (
+                    peers.uxsim(net, trips, cpp=cpp, deltan=deltan, end_s=UXSIM_END_S)
                 )
     return found
 
@@ -53,7 +53,9 @@ def compare(name: str, peers: Peers | None, folder: Path, runs: int) -> Iterator
     for _ in range(runs):
         for engine, run in ready.items():
             print(f"  {name}: {engine}", file=sys.stderr, flush=True)
-            yield {"case": name, "links": case.network.n_links, "trips": len(case.depart_s)} | run() | {"engine": engine}
+            yield (
+                {"case": name, "links": case.network.n_links, "trips": len(case.depart_s)} | run() | {"engine": engine}
+            )
 
 
 def table(lines: list[dict[str, Any]]) -> Iterator[str]:

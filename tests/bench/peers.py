@@ -1,7 +1,8 @@
 """SUMO and UXsim in an environment of their own, on our network and trips.
 
 The environment is made on demand in the cache folder, with the versions below; it shares nothing with ours. SUMO reads
-files that we write from the two `.npz`, through its own netconvert; UXsim is driven by `uxsim_run.py` in its own Python.
+files that we write from the two `.npz`, through its own netconvert; UXsim is driven by `uxsim_run.py` in its
+own Python.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Peers:
     def __init__(self, folder: Path) -> None:
         self.python = folder / "bin" / "python"
         said = subprocess.run(
-            [self.python, "-c", "import sumo, uxsim; print(sumo.SUMO_HOME)"], capture_output=True, text=True, check=False
+            [self.python, "-c", "import sumo, uxsim; print(sumo.SUMO_HOME)"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if said.returncode:
             raise NoPeersError(f"{folder} has no working eclipse-sumo and uxsim: {said.stderr.strip()[-200:]}")
@@ -59,7 +63,9 @@ class Peers:
             done = subprocess.run(pip, capture_output=True, text=True, check=False)
             if done.returncode:
                 shutil.rmtree(folder, ignore_errors=True)
-                why = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "no reason")
+                why = next(
+                    (line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "no reason"
+                )
                 raise NoPeersError(f"pip cannot install {' '.join(REQUIREMENTS)} (no index, or no network): {why}")
             (folder / "complete").touch()
         return cls(folder)
@@ -103,7 +109,8 @@ class Peers:
                         out.write(f'<connection from="e{i}" to="e{j}"/>\n')
                 out.write("</connections>\n")
             command = [
-                str(self.sumo_home / "bin" / "netconvert"), "-n", str(folder / "nod.xml"), "-e", str(folder / "edg.xml"),
+                str(self.sumo_home / "bin" / "netconvert"),
+                "-n", str(folder / "nod.xml"), "-e", str(folder / "edg.xml"),
                 "-x", str(folder / "con.xml"), "-o", str(made), "--offset.disable-normalization", "true",
                 "--no-internal-links", "true", "--no-warnings", "true",
             ]  # fmt: skip

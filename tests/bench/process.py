@@ -1,7 +1,7 @@
 """One measured process: wall and CPU seconds and peak memory of all of it, and what it printed.
 
-The command is started by a small process of its own (this file run as a script): a child's peak memory begins with that of
-whoever starts it, and the harness is not small.
+The command is started by a small process of its own (this file run as a script): a child's peak memory begins with that
+of whoever starts it, and the harness is not small.
 """
 
 import json

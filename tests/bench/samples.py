@@ -1,7 +1,7 @@
 """What a sample of the population does to travel times: `python -m tests.bench.samples [porto] [--trips 100000]`.
 
-The same trips every time, on the routes of empty streets: of all of them those with u < sample are driven, on streets that
-carry and hold so much less. Errors are against the same trips in the full run. Signals as in a run.
+The same trips every time, on the routes of empty streets: of all of them those with u < sample are driven, on streets
+that carry and hold so much less. Errors are against the same trips in the full run. Signals as in a run.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def main() -> None:
     u = chance(1, Stream.OTHER_TRAFFIC, np.arange(a.trips))
     free_s = case.routes.totals(network.link_free_s)
     whole: NDArray[np.float64] = np.empty(0)
-    print("| sample | rows | mean travel, s | mean error | median error of a trip | mean delay, s | not arrived | CPU, s |")
+    print(
+        "| sample | rows | mean travel, s | mean error | median error of trips | mean delay, s | not arrived | CPU, s |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for sample in SAMPLES:
         kept = np.flatnonzero(u < sample)

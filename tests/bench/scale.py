@@ -1,8 +1,8 @@
 """How time and memory grow with trips: `python -m tests.bench.scale [porto] [--trips 10000,100000,1000000]`.
 
-A day of 24 hours in a city with signals and forbidden turns. Every trip has an origin and a destination of its own (uniform
-nodes, nearer ones more likely, 5 km on average), leaves at an hour drawn from the market's starts by hour, and is routed by
-itself when it departs, on travel times seen every 15 minutes, as the twin does. Each size is a process of its own,
+A day of 24 hours in a city with signals and forbidden turns. Every trip has an origin and a destination of its own
+(uniform nodes, nearer ones more likely, 5 km on average), leaves at an hour drawn from the market's starts by hour, and is
+routed by itself when it departs, on travel times seen every 15 minutes, as the twin does. Each size is a process of its own,
 from the map file to the travel time of every trip; routing uses `--threads`.
 """
 
@@ -34,7 +34,9 @@ def pairs(x: NDArray[np.float64], y: NDArray[np.float64], nodes: NDArray[np.int6
     while found.shape[1] < count:
         tried = nodes[rng.integers(len(nodes), size=(2, 4 * count))]
         apart = np.hypot(x[tried[0]] - x[tried[1]], y[tried[0]] - y[tried[1]])
-        found = np.concatenate([found, tried[:, (apart > 0) & (rng.random(4 * count) < np.exp(-apart / MEAN_M))]], axis=1)
+        found = np.concatenate(
+            [found, tried[:, (apart > 0) & (rng.random(4 * count) < np.exp(-apart / MEAN_M))]], axis=1
+        )
     return found[:, :count]
 
 
@@ -116,7 +118,10 @@ def main() -> int:
     if a.inner:
         print("RESULT " + json.dumps(day(a.city, a.inner, a.threads)))
         return 0
-    print("| trips | process, s | CPU, s | of it building | routing | driving | per trip beyond building, ms | memory, MiB | traversals | arrived | under way | rings | mean travel, s |")
+    print(
+        "| trips | process, s | CPU, s | of it building | routing | driving | per trip, ms | memory, MiB "
+        "| traversals | arrived | under way | rings | mean travel, s |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|---|---|")
     for count in a.trips.split(","):
         command = [sys.executable, "-m", "tests.bench.scale", a.city, "--inner", count, "--threads", str(a.threads)]

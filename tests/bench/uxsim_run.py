@@ -23,12 +23,12 @@ def main() -> None:
         name="b", deltan=deltan, reaction_time=float(net["tau"]), tmax=end_s, duo_update_time=10 * end_s, print_mode=0,
         save_mode=0, show_mode=0, show_progress=0, random_seed=1, vehicle_logging_timestep_interval=-1, cpp=cpp,
     )  # fmt: skip
-    for i, (x, y) in enumerate(zip(net["node_x"].tolist(), net["node_y"].tolist())):
+    for i, (x, y) in enumerate(zip(net["node_x"].tolist(), net["node_y"].tolist(), strict=True)):
         world.addNode(f"n{i}", x, y)
     tail, head = net["link_from"].tolist(), net["link_to"].tolist()
     jam = 1 / float(net["spacing"])
     lengths, speeds, lanes = (net[f"link_{name}"].tolist() for name in ("len", "speed", "lanes"))
-    for i, (a, b) in enumerate(zip(tail, head)):
+    for i, (a, b) in enumerate(zip(tail, head, strict=True)):
         world.addLink(
             f"e{i}", f"n{a}", f"n{b}", length=lengths[i], free_flow_speed=speeds[i], jam_density_per_lane=jam,
             number_of_lanes=lanes[i],

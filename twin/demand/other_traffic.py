@@ -188,7 +188,9 @@ class OtherTraffic:
         # a weekend day has fewer trips in proportion to cars that drive and trips they make
         ratio = weekend.moving * weekend.trips / (weekday.moving * weekday.trips)
         self.trips_per_weekday = max(0.0, level * self.normal_trips * self.sample - own[WEEKDAY]) if level > 0 else 0.0
-        self.trips_per_weekend_day = max(0.0, level * self.normal_trips * ratio * self.sample - own[WEEKEND]) if level > 0 else 0.0
+        self.trips_per_weekend_day = (
+            max(0.0, level * self.normal_trips * ratio * self.sample - own[WEEKEND]) if level > 0 else 0.0
+        )
 
     def _pool(self, city: CityMap, size: int) -> None:
         """Draw the journeys: home end first."""

@@ -73,7 +73,9 @@ class LinkPhysics:
             raise TrafficError(f"saturation lanes need one number above 0 for each of {len(lanes)} links")
         return cls(
             free_ms=np.maximum(1, np.rint(length / speed * 1000)).astype(np.int64),
-            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * per_row * 1e6).astype(np.int64),
+            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * per_row * 1e6).astype(
+                np.int64
+            ),
             storage=np.maximum(1.0, length * lanes / (settings.spacing_m * per_row)),
             wave_ms=np.maximum(1, np.rint(length * settings.tau_s / settings.spacing_m * 1000)).astype(np.int64),
         )
@@ -161,6 +163,7 @@ class Streets:
         self._departing_later: list[NDArray[np.int64]] = []
         self._arrived = np.empty(4096, np.int32)
         self._arrived_ms = np.empty(4096, np.int64)
+        self._until_ms = 0
 
     # ------------------------------------------------------------------ figures
 
@@ -249,7 +252,8 @@ class Streets:
         Raises
         ------
         TrafficError
-            For a busy vehicle, an empty route or a route with a gap.
+            For a busy vehicle, an empty route, a route with a gap or of links that are not there, or a
+            departure before the time that the streets have reached.
         """
         rows = np.asarray(vehicles, np.int64)
         if not len(rows):
@@ -263,6 +267,11 @@ class Streets:
             or max(np.max(gap_permille), np.max(pace_permille)) > 32767
         ):
             raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+        if np.min(at_ms) < self._until_ms:
+            late = int(np.argmin(np.broadcast_to(at_ms, rows.shape)))
+            raise TrafficError(
+                f"vehicle {rows[late]} departs before {self._until_ms} ms, where the streets are already"
+            )
         if np.max(at_ms) >= HORIZON_MS:
             raise TrafficError("a departure is beyond the 24 days that the streets' times hold")
         if self._slowest_ms * np.max(pace_permille) // 1000 > LONGEST_MS:
@@ -340,6 +349,9 @@ class Streets:
         lengths = np.diff(route_ptr)
         if np.any(lengths < 1):
             raise TrafficError(f"vehicle {rows[np.argmin(lengths)]} has an empty route")
+        strange = (route_links < 0) | (route_links >= self.network.n_links)
+        if strange.any():
+            raise TrafficError(f"a route has link {route_links[np.argmax(strange)]}, which is not there")
         joints = np.ones(len(route_links), bool)
         joints[route_ptr[1:] - 1] = False
         at = np.flatnonzero(joints)
@@ -401,6 +413,7 @@ class Streets:
             self._arrived = np.concatenate([self._arrived, np.empty_like(self._arrived)])
             self._arrived_ms = np.concatenate([self._arrived_ms, np.empty_like(self._arrived_ms)])
         self._departing = departing[clock[k.NEXT_DEPARTURE] :]
+        self._until_ms = max(self._until_ms, until_ms)
         done = int(clock[k.ARRIVALS])
         arrived = self._arrived[:done].copy()
         self._busy[arrived] = False

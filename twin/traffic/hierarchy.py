@@ -118,8 +118,8 @@ class Hierarchy:
 
     def another(self) -> Arcs:
         """The same arcs with weights of their own, for `customise`."""
-        own = {name: np.full_like(self.arcs.weight, k.CLOSED) for name in ("weight", "first", "second")}
-        return self.arcs._replace(**own)
+        like = self.arcs.weight
+        return self.arcs._replace(weight=np.empty_like(like), first=np.empty_like(like), second=np.empty_like(like))
 
     def customise(self, cost_ms: NDArray[np.int64], arcs: Arcs | None = None) -> None:
         """Weigh all arcs, or those from `another`, by the costs of links."""

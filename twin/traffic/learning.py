@@ -10,6 +10,7 @@ has a reason to move: user equilibrium, on the times that this engine produces.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -69,7 +70,9 @@ class DayTrips(NamedTuple):
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> DayTrips:
         """The trips at `rows`."""
-        return DayTrips(*(part[rows] for part in self))
+        return DayTrips(
+            self.depart_ms[rows], self.origin[rows], self.target[rows], self.driver[rows], self.moment[rows]
+        )
 
 
 class LearnedDay(NamedTuple):
@@ -121,7 +124,7 @@ class Learned:
 
     def times(self, day: int, at_ms: int) -> NDArray[np.int64]:
         """Travel time of every link as learned on a day, for departures at a time of the run, ms."""
-        return self.cost_ms[day, at_ms % DAY_MS // PERIOD_MS].astype(np.int64)
+        return np.asarray(self.cost_ms[day, at_ms % DAY_MS // PERIOD_MS], np.int64)
 
 
 def learns(seed: int, driver: NDArray[np.int64], moment: NDArray[np.int64], day: int) -> NDArray[np.bool_]:
@@ -206,7 +209,7 @@ def _cheapest(router: Router, trips: DayTrips, cost: NDArray[np.int32]) -> Route
     cuts = np.searchsorted(trips.depart_ms, np.arange(len(cost) + 1) * PERIOD_MS)
     parts = [
         router.routes(trips.origin[a:b], trips.target[a:b], cost[period].astype(np.int64))
-        for period, (a, b) in enumerate(zip(cuts[:-1], cuts[1:], strict=True))
+        for period, (a, b) in enumerate(pairwise(cuts.tolist()))
         if b > a
     ]
     return Routes.joined(parts)

@@ -21,9 +21,7 @@ class OtherDrivers:
         Trips so far; those under way are what remains.
     """
 
-    def __init__(
-        self, demand: OtherTraffic, choice: RouteChoice, streets: Streets, informed: InformedDrivers
-    ) -> None:
+    def __init__(self, demand: OtherTraffic, choice: RouteChoice, streets: Streets, informed: InformedDrivers) -> None:
         self.demand = demand
         self._choice = choice
         self._streets = streets

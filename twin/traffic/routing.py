@@ -184,9 +184,7 @@ class Router:
     [1, 2, 3]
     """
 
-    def __init__(
-        self, network: RoadNetwork, free_ms: NDArray[np.int64], *, threads: int = 1, kept: int = 1
-    ) -> None:
+    def __init__(self, network: RoadNetwork, free_ms: NDArray[np.int64], *, threads: int = 1, kept: int = 1) -> None:
         self.network = network
         self._free_ms = np.asarray(free_ms, np.int64)
         ptr, onto = turns(network)
