@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maps.network import RoadNetwork
-from maps.toy import grid
-from twin.settings import TrafficSettings
+from maps.toy import grid, toy_city
+from twin.model import Twin
+from twin.settings import DemandSettings, FleetSettings, TrafficSettings
 from twin.traffic.engine import Streets, TrafficError
 from twin.traffic.informed import InformedDrivers
 from twin.traffic.routing import Router, turns
@@ -110,6 +111,24 @@ def test_a_small_gain_is_not_worth_a_switch() -> None:
 def test_the_same_run_twice() -> None:
     a, b = Day(0.5), Day(0.5)
     assert np.array_equal(a.arrive_ms, b.arrive_ms) and a.paths == b.paths
+
+
+def test_the_whole_twin_with_informed_drivers() -> None:
+    """Fleet and other traffic compare; books close, and a trip is never faster than its last route on empty streets."""
+    rooms = {"fleet": FleetSettings(cars=80), "demand": DemandSettings(other_traffic=2.0)}
+    traffic = TrafficSettings(informed=1.0, inform_s=60, switch_gain=0.0)
+    twin = Twin(toy_city(6, homes=80), traffic=traffic, until_s=9 * 3600, **rooms)
+    while not twin.world.done:
+        twin.step()
+    twin.world.finish()
+    told = twin.world.summary()["traffic"]
+    assert told["informed_comparisons"] > told["informed_switches"] > 0
+    assert told["informed_hours_promised"] > 0
+    trips = twin.world.trips.table
+    there = trips["status"] == "arrived"
+    assert there.sum() > 20
+    assert np.all((trips["arrive_s"] - trips["depart_s"])[there] >= trips["free_s"][there] - 1e-3)
+    assert not any(twin.world.ledger().values())
 
 
 @settings(max_examples=15, deadline=None)

@@ -3,10 +3,10 @@
     python -m tests.bench.engines [--cases helsinki:10000,porto:50000,sioux_falls] [--runs 5] [--out FOLDER]
 
 In every round each engine runs once, one after the other, so that whatever else the machine does hits all alike;
-figures are medians over the rounds, ratios those of medians. Process: from the files to the end, imports included; loop: the
-motion alone, by each engine's own clock. CPU time beside wall time says when somebody else had the cores. SUMO and ours write
-every trip. The project's first run, which fills numba's cache, is not counted. UXsim keeps dense node-by-node tables
-and does not run on networks of more than some thousand nodes.
+figures are medians over the rounds, ratios those of medians. Process: from the files to the end, imports included;
+loop: the motion alone, by each engine's own clock. CPU time beside wall time says when somebody else had the cores.
+SUMO and ours write every trip. The project's first run, which fills numba's cache, is not counted. UXsim keeps dense
+node-by-node tables and does not run on networks of more than some thousand nodes.
 """
 
 from __future__ import annotations

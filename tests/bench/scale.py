@@ -1,9 +1,9 @@
 """How time and memory grow with trips: `python -m tests.bench.scale [porto] [--trips 10000,100000,1000000]`.
 
 A day of 24 hours in a city with signals and forbidden turns. Every trip has an origin and a destination of its own
-(uniform nodes, nearer ones more likely, 5 km on average), leaves at an hour drawn from the market's starts by hour, and is
-routed by itself when it departs, on travel times seen every 15 minutes, as the twin does. Each size is a process of its own,
-from the map file to the travel time of every trip; routing uses `--threads`.
+(uniform nodes, nearer ones more likely, 5 km on average), leaves at an hour drawn from the market's starts by hour,
+and is routed by itself when it departs, on travel times seen every 15 minutes, as the twin does. Each size is a process
+of its own, from the map file to the travel time of every trip; routing uses `--threads`.
 """
 
 from __future__ import annotations
