@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers unit format bench hooks clean setup
+.PHONY: help demo test lint types layers unit format bench estimate hooks clean setup
 
 # nothing of another active environment reaches ours
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -54,6 +54,11 @@ bench:  ## speed of this machine, then beside SUMO and UXsim (installed once, ap
 	@.ci/setup core
 	@$(RUN)/python -m tests.bench.run
 	@$(RUN)/python -m tests.bench.engines $(BENCH)
+
+estimate:  ## the 2022 fleet, as it was and as planned, with intervals (goes on where it was stopped)
+	@.ci/setup core
+	@$(RUN)/twin estimate --case plan
+	@$(RUN)/twin estimate --case actual
 
 hooks:  ## run the checks before every commit
 	@.ci/setup dev
