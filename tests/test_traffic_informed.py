@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from maps.network import RoadNetwork
 from maps.toy import grid, toy_city
+from twin.checkpoint import capture, fingerprint, restore
 from twin.model import Twin
 from twin.settings import DemandSettings, FleetSettings, TrafficSettings
 from twin.traffic.engine import Streets, TrafficError
@@ -129,6 +131,32 @@ def test_the_whole_twin_with_informed_drivers() -> None:
     assert there.sum() > 20
     assert np.all((trips["arrive_s"] - trips["depart_s"])[there] >= trips["free_s"][there] - 1e-3)
     assert not any(twin.world.ledger().values())
+
+
+def test_a_restored_run_switches_and_learns_alike() -> None:
+    """Who is informed, what they saw and what was learned are part of a checkpoint, or are built again."""
+
+    def made() -> Twin:
+        how = TrafficSettings(informed=0.5, inform_s=60, switch_gain=0.0, days_of_learning=1, reroute_s=300)
+        rooms = {"fleet": FleetSettings(cars=30), "demand": DemandSettings(other_traffic=1.0)}
+        return Twin(toy_city(5, homes=40), traffic=how, until_s=9 * 3600, **rooms)
+
+    def ended(twin: Twin) -> tuple[dict[str, object], list[float]]:
+        while not twin.world.done:
+            twin.step()
+        twin.world.finish()
+        return twin.world.summary()["traffic"], twin.world.links.table["travel_time_s"].tolist()
+
+    first, second = made(), made()
+    as_built = fingerprint(first)
+    while first.world.now_ms < 7 * 3_600_000:
+        first.step()
+    state = capture(first, as_built)
+    rows = {name: {column: table[column].copy() for column in table} for name, table in state.tables.items()}
+    restore(second, replace(state, tree=deepcopy(state.tree), arrays=[part.copy() for part in state.arrays]), rows)
+    (told, times), (again, times_again) = ended(first), ended(second)
+    assert told == again and told["informed_switches"] > 0
+    np.testing.assert_array_equal(times, times_again)
 
 
 @settings(max_examples=15, deadline=None)
