@@ -68,6 +68,8 @@ class Stream(IntEnum):
     TOUR = 40
     SPEED_CHOICE = 41
     HOUSEHOLD = 42
+    INFORMED = 43
+    LEARN = 44
 
 
 @njit(cache=True, inline="always")
