@@ -38,6 +38,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Scenario", "ScenarioError", "built_in", "keys"]
 
+FILES = (
+    ("fleet", "models"),
+    ("demand", "trips"),
+    ("demand", "od"),
+    ("demand", "zones"),
+    ("demand", "sumo_net"),
+    ("demand", "counts"),
+    ("climate", "table"),
+)
+"""Keys whose values are files, looked for beside the scenario file first; their content is part of the run."""
+
 LONGEST_S = 366 * 86_400
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?\s*[dhms]\s*)+")
@@ -116,7 +127,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`) are looked for beside the scenario file first.
+        Files named in it (`map` and those of `FILES`) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -129,8 +140,9 @@ class Scenario(TwinSettings):
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
             raw["map"] = beside(path, raw["map"])
-        if isinstance(fleet := raw.get("fleet"), dict) and "models" in fleet:
-            fleet["models"] = beside(path, fleet["models"])
+        for room, key in FILES:
+            if isinstance(table := raw.get(room), dict) and key in table:
+                table[key] = beside(path, table[key])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -241,10 +253,12 @@ class Scenario(TwinSettings):
 
     def build_on(self, city: CityMap) -> Twin:
         """Build the world on a map that is at hand already."""
+        from runs.demand.given import read_given
         from twin.model import Twin
 
+        given = read_given(city, self.demand, cars=self.fleet.cars, start=self.start, seed=self.seed)
         rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
-        return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s)
+        return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s, given=given)
 
 
 def keys() -> Iterator[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from runs.folder import DiskError, ResultsFolder
+from runs.folder import DiskError, ResultsFolder, file_sha256
 from runs.progress import Moment, Progress, Report
 from runs.results import RunResult
 
@@ -148,6 +148,8 @@ def _simulate(
         with logged_to(folder.part / "log.jsonl", lambda: world.now_ms / 1000) as log:
             try:
                 log.info("run of %s: %s cars, %s s", scenario.folder_name, scenario.fleet.cars, scenario.until_s)
+                for note in getattr(getattr(world, "given", None), "notes", ()):
+                    log.warning("%s", note)
                 stop.gently = True
                 while not (world.done or stop.signal or (cancel is not None and cancel.is_set())):
                     twin.step()
@@ -290,5 +292,8 @@ def _opening(scenario: Scenario) -> dict[str, Any]:
 
 def _inputs(scenario: Scenario) -> dict[str, str]:
     from runs.machine import facts_sha256
+    from runs.scenario import FILES
 
-    return {"scenario": scenario.sha256, "facts": facts_sha256()}
+    files = {f"{room}.{key}": Path(str(getattr(getattr(scenario, room), key, ""))) for room, key in FILES}
+    own = {name: file_sha256(path) for name, path in files.items() if path.is_file()}
+    return {"scenario": scenario.sha256, "facts": facts_sha256(), **own}

@@ -47,6 +47,10 @@ def run_lines(result: RunResult) -> Iterator[str]:
 def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     fleet, grid, queue, cloud = (summary[k] for k in ("fleet", "grid", "queue", "cloud"))
     yield "trips", f"{fleet['trips']:,}, arrived {fleet['arrived']:,}; {fleet['driving_km']:,.0f} km driven"
+    if own := summary.get("own_demand"):
+        left = ", ".join(f"{count:,} {name}" for name, count in own["unplaced_by_reason"].items())
+        flows = f"; {own['flow_trips_per_day']:,.0f} trips a day in {own['flows']:,} flows" if own["flows"] else ""
+        yield "own demand", f"{own['placed']:,} of {own['read']:,} trips placed{flows}; left out: {left or 'nothing'}"
     peak = f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"
     yield "grid peak at", peak if grid["peak_kw"] > 0 else "no charging"
     waited = f"{queue['waited']:,} waited (mean {queue['mean_wait_of_waiting_s'] / 60:.1f} min)"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.demand.days import Demand
+from twin.demand.given import GivenDays
 from twin.energy.drive import Drive
 from twin.fleet.fleet import Fleet, Kind
 
@@ -27,7 +28,7 @@ PlugIn = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 def live_week(
     fleet: Fleet,
-    demand: Demand,
+    demand: Demand | GivenDays,
     drive: Drive,
     *,
     plug_in: PlugIn,
@@ -61,7 +62,7 @@ def live_week(
     battery = capacity.copy()
     for day in range(DAYS):
         # the days to come stand in for the days that were: same car, same habits
-        plan = demand.plan_day(day + 1)
+        plan = demand.usual_day(day + 1)
         metres = np.bincount(plan.car, plan.km * 1000.0, len(fleet))[rows]
         last = np.full(len(fleet), -1, np.int64)
         np.maximum.at(last, plan.car, plan.depart_ms + np.rint(plan.km / MEAN_MPS * 1e6).astype(np.int64))

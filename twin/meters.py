@@ -163,6 +163,7 @@ def summary(world: World) -> dict[str, Any]:
             "gridlock_rings_turned": rings,
             "gridlock_vehicles_moved": ring_vehicles,
         },
+        **({} if world.given is None else {"own_demand": world.given.summary()}),
         "grid": world.charging.grid_summary(),
         "autonomy": world.autonomy.summary(),
         "cloud": world.cloud.summary(),

@@ -39,12 +39,36 @@ class FleetSettings(Settings):
 
 
 class DemandSettings(Settings):
-    """Who travels, when and how far."""
+    """Who travels, when and how far; own demand takes the place of the model's."""
 
     weekday: bool = Field(True, description="weekday or weekend habits when the start date is left out of account")
     moving: Share | None = Field(None, description="share of cars that drive on a day; by market when left out")
     other_traffic: NotNegative = Field(1.0, description="traffic of cars outside the fleet: 1 is a normal day, 0 none")
     outside: Share = Field(0.25, description="share of longer journeys that use the approach roads beyond the extract")
+    trips: str = Field(
+        "",
+        description="own trips: CSV, Parquet, SUMO .rou.xml or .trips.xml, MATSim plans, .xml.gz too; those with cars' names are the fleet's days",
+    )
+    trips_of: Literal["auto", "others"] = Field(
+        "auto", description="others: own trips are never the fleet's, even if they name cars"
+    )
+    od: str = Field(
+        "",
+        description="own origin-destination matrix of traffic outside the fleet, trips a day: CSV, Parquet or OMX; other_traffic multiplies it",
+    )
+    matrix: str = Field("", description="which matrix of an OMX file with several")
+    zones: str = Field(
+        "",
+        description="zones of own demand: GeoJSON polygons, or a table of zone with node or lon, lat; without it zones are OpenStreetMap nodes",
+    )
+    sumo_net: str = Field("", description="SUMO network (.net.xml) that says where the edges of own SUMO trips lie")
+    crs: str = Field(
+        "",
+        description="coordinate system of own trips, such as EPSG:2154; as the file says, else degrees, when left out",
+    )
+    snap_m: Positive = Field(500.0, description="farthest that a place of own demand may lie from a street, m")
+    purposes: list[str] = Field(default_factory=list, description='words for purposes in own trips: ["escort=errand"]')
+    repeat_day: bool = Field(False, description="drive the own trips of the first day again on every further day")
 
 
 class TrafficSettings(Settings):

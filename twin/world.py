@@ -24,6 +24,7 @@ from twin.charging.site import SITE_KINDS
 from twin.choices import plug_in_question, trip_question
 from twin.cloud.cloud import Cloud
 from twin.demand.days import Demand
+from twin.demand.given import Given, GivenDays, GivenTraffic
 from twin.demand.other_traffic import OtherTraffic
 from twin.energy.drive import Drive
 from twin.events import Table
@@ -66,9 +67,20 @@ class World:
         Local civil time at which the clock shows 0.
     until_s : int
         Length of the run.
+    given : Given, optional
+        Demand that the user brings (`runs.demand` reads its files); it takes the place of the model's.
     """
 
-    def __init__(self, city: CityMap, settings: TwinSettings, *, seed: int, start: datetime, until_s: int) -> None:
+    def __init__(
+        self,
+        city: CityMap,
+        settings: TwinSettings,
+        *,
+        seed: int,
+        start: datetime,
+        until_s: int,
+        given: Given | None = None,
+    ) -> None:
         self.city = city
         self.settings = settings
         self.seed = seed
@@ -82,6 +94,9 @@ class World:
 
         self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None, market=market)
         self.fleet = populate(city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed)
+        self.given = given
+        if given is not None and given.has_days:
+            given.settle(city, self.fleet)
         self.sessions = Sessions()
         driven = replace(network, link_speed=driven_speed(network))
         self.streets = Streets(driven, settings.traffic, len(self.fleet))
@@ -102,14 +117,25 @@ class World:
             city, self.fleet, settings.ota, self.sessions.env,
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
         )  # fmt: skip
-        self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
-        other_demand = OtherTraffic(
-            city, settings.demand,
-            market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
-        )  # fmt: skip
+        self.demand: Demand | GivenDays
+        if given is not None and given.has_days:
+            self.demand = GivenDays(city, given, settings.demand, self.fleet, start=start, seed=seed)
+        else:
+            self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
+        other_demand: OtherTraffic | GivenTraffic
+        if given is not None and given.has_traffic:
+            other_demand = GivenTraffic(given, settings.demand, market=market, seed=seed, start=start)
+        else:
+            other_demand = OtherTraffic(
+                city, settings.demand,
+                market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
+            )  # fmt: skip
         self.others = OtherDrivers(other_demand, self.router, self.streets)
         self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
+        if given is not None and len(given.refused.car):
+            left = given.refused
+            self.trips.refuse(left.car, left.purpose, np.nan_to_num(left.depart_ms), given.refused_why)
         self.links = LinkMeter(network)
 
         n = len(self.fleet)
@@ -469,6 +495,7 @@ class World:
             self.cloud.table,
             self.campaign.table,
             self.links.table,
+            *([] if self.given is None else [self.given.unplaced]),
         ]
 
     def summary(self) -> dict[str, Any]:
@@ -505,6 +532,8 @@ class World:
             "cloud": self.cloud.ledger(),
             "ota": self.campaign.ledger(),
         }
+        if self.given is not None:
+            own["own_demand"] = self.given.residual()
         return own | {f"{room}.{name}": value for room, part in rooms.items() for name, value in part.items()}
 
 

@@ -221,6 +221,10 @@ class Demand:
         later = np.flatnonzero(both.depart_ms >= 0)
         return both.take(later[np.lexsort((both.depart_ms[later], both.car[later]))])
 
+    def usual_day(self, day: int) -> DayPlan:
+        """A day's trips, for what is made of habits alone (the week before the run)."""
+        return self._plan(day)
+
     def nodes_at_start(self) -> NDArray[np.int32]:
         """Node at which each car is (or is about to arrive) when the scenario starts, shape (cars,)."""
         at: NDArray[np.int32] = self._home.astype(np.int32)

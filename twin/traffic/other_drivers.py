@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.demand.given import GivenTraffic
 from twin.demand.other_traffic import OtherTraffic
 from twin.traffic.engine import Streets
 from twin.traffic.routing import Router
@@ -19,7 +20,7 @@ class OtherDrivers:
         Trips so far; those under way are what remains.
     """
 
-    def __init__(self, demand: OtherTraffic, router: Router, streets: Streets) -> None:
+    def __init__(self, demand: OtherTraffic | GivenTraffic, router: Router, streets: Streets) -> None:
         self.demand = demand
         self._router = router
         self._streets = streets
