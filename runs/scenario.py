@@ -254,10 +254,12 @@ class Scenario(TwinSettings):
     def build_on(self, city: CityMap) -> Twin:
         """Build the world on a map that is at hand already."""
         from runs.demand.given import read_given
+        from runs.weather import resolved
         from twin.model import Twin
 
         given = read_given(city, self.demand, cars=self.fleet.cars, start=self.start, seed=self.seed)
         rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
+        rooms["climate"] = resolved(self.climate, market=self.fleet.market, start=self.start, until_s=self.until_s)
         return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s, given=given)
 
 

@@ -70,7 +70,8 @@ def trip_question(
     )
     site = np.full(shape, -1, np.int32)
     crow, kw, wait = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    low = np.flatnonzero((fleet.battery_j[rows] - need < LOOK_BELOW * fleet.capacity_j[rows]) & ~tired)
+    usable = drive.usable_j(rows, at_ms=now_ms)
+    low = np.flatnonzero((usable - need < LOOK_BELOW * fleet.capacity_j[rows]) & ~tired)
     if len(low):
         site[low], crow[low], kw[low], wait[low] = charging.candidates(fleet.node[rows[low]], rows[low], k=SITES)
     site[site == avoid[:, None]] = -1
@@ -82,7 +83,7 @@ def trip_question(
     reach = drive.predict_j(np.repeat(rows, SITES), to_site.ravel(), to_site.ravel() / SEARCH_MPS, at_ms=now_ms)
     return TripQuestion(
         rows=rows,
-        battery_j=fleet.battery_j[rows],
+        battery_j=usable,
         capacity_j=fleet.capacity_j[rows],
         need_j=need,
         charges_at_goal=socket,

@@ -89,14 +89,16 @@ class ClimateSettings(Settings):
     """Weather that cars feel."""
 
     ambient_c: Celsius | list[Celsius] = Field(
-        15.0, description="outside temperature: one value, or one per hour of the day (24)"
+        15.0, description="outside temperature: one value, or one per hour of the day (24), or of several whole days"
     )
+    year: Literal["", "typical"] = Field("", description="typical: the market's typical year gives the temperature by month and hour instead")
+    table: str = Field("", description="CSV or Parquet with time (local) and temperature_c, every hour of the run, instead")
     precipitation_mm_h: NotNegative = Field(0.0, description="rain or snow, limits driver assistance")
 
     @field_validator("ambient_c")
     @classmethod
     def _one_or_every_hour(cls, value: float | list[float]) -> float | list[float]:
-        if isinstance(value, list) and len(value) != 24:
+        if isinstance(value, list) and (not value or len(value) % 24):
             raise ValueError(f"must be one number or one per hour (24), not {len(value)} of them")
         return value
 

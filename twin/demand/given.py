@@ -266,10 +266,10 @@ class GivenDays:
     def _plan(self, trips: ListedTrips, shift: int) -> DayPlan:
         inside, beyond = self.distances.between(trips.from_node, trips.to_node)
         km = ((inside + beyond) / 1000).astype(np.float32)
-        speed = self.distances.inside_mps
         depart = trips.depart_ms + shift
         last = np.append(trips.car[1:] != trips.car[:-1], True)[: len(trips.car)]
-        stay = np.append(depart[1:], 0)[: len(depart)] - depart - np.rint(km / speed * 1e6).astype(np.int64)
+        travel = np.rint((inside / self.distances.inside_mps + beyond / self.distances.outside_mps) * 1000).astype(np.int64)
+        stay = np.append(depart[1:], 0)[: len(depart)] - depart - travel
         return DayPlan(
             car=trips.car,
             depart_ms=depart,
@@ -277,6 +277,7 @@ class GivenDays:
             to_node=trips.to_node,
             purpose=trips.purpose,
             stay_ms=np.where(last, -1, np.maximum(stay, 0)),
+            travel_ms=travel,
             km=km,
             wanted_km=np.full(len(km), np.nan, np.float32),
         )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from maps.network import GIVE_WAY, STOP, TOLL_BOOTH, RoadNetwork
 from twin.energy import kernels
-from twin.energy.climate import cabin_w, hourly_c, road_weather
+from twin.energy.climate import cabin_w, hourly_c, out_of_reach, road_weather
 from twin.energy.powertrain import engine_control, on_the_road
 from twin.facts import load
 from twin.fleet.catalogue import Catalogue, Param
@@ -100,6 +100,7 @@ def car_records(catalogue: Catalogue, celsius: NDArray[np.float64]) -> NDArray[n
     fuel_per_j = 1.0 / np.where(hybrid, p[Param.ETA_FUEL_BUS], 1.0)
     out[:, :, kernels.UL_PER_J] = np.where(burns | hybrid, 1e6 * fuel_per_j / p[Param.LHV], 0.0)
     out[:, :, kernels.GENERATOR_W] = p[Param.GENERATOR]
+    out[:, :, kernels.OUT_OF_REACH] = np.where(p[Param.KIND] == Kind.ELECTRIC, out_of_reach(celsius)[:, None], 0.0)
     return out
 
 
@@ -148,6 +149,11 @@ class Drive:
         self._ran_empty = np.zeros(fleet.size, np.int64)
         self.open_books()
 
+    @property
+    def records(self) -> NDArray[np.float64]:
+        """Parameters by hour, model and column of `kernels`, with the weather folded in."""
+        return self._car_of
+
     def open_books(self) -> None:
         """Let the ledger begin at what the fleet's columns hold now."""
         self._battery_start = self._balance()
@@ -187,13 +193,23 @@ class Drive:
         rows, metres, seconds = np.broadcast_arrays(
             np.atleast_1d(np.asarray(rows, np.int64)), np.asarray(metres, float), np.asarray(seconds, float)
         )
-        hour = (at_ms + self._start_ms) // 3_600_000 % 24
+        hour = self._hour(at_ms)
         out = np.zeros(len(rows), np.int64)
         kernels.predict(
             self.fleet.model[rows], np.ascontiguousarray(metres), np.ascontiguousarray(seconds), PLANNED_PACE,
             self._profile, self._car_of[hour], out,
         )  # fmt: skip
         return out
+
+    def usable_j(self, rows: ArrayLike, *, at_ms: int = 0) -> NDArray[np.int64]:
+        """Battery energy that cars can drive on at a moment's temperature; the rest is there when it is warmer."""
+        rows = np.atleast_1d(np.asarray(rows, np.int64))
+        share = self._car_of[self._hour(at_ms), self.fleet.model[rows], kernels.OUT_OF_REACH]
+        cold = (share * self.fleet.capacity_j[rows]).astype(np.int64)
+        return np.maximum(self.fleet.battery_j[rows] - cold, 0)
+
+    def _hour(self, at_ms: int) -> int:
+        return (at_ms + self._start_ms) // 3_600_000 % len(self._car_of)
 
     def ledger(self) -> dict[str, int]:
         """What must be 0: joules, litres and metres that are missing on one side of a booking."""

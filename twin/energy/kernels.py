@@ -23,7 +23,7 @@ EV_SPEED, SOC_TARGET, MIN_ON_S, MIN_OFF_S, START_J, STORE_ETA = range(6)
 # columns of `car_of`. Spent at the bus (electric drive) or from the tank (combustion), J:
 # PER_TRACTION * traction - PER_BRAKED * braked + MOVING_W * moving time + STEADY_W * time
 CAR_KIND, CAR_INERTIA, CAR_A, CAR_B, CAR_C, PER_TRACTION, PER_BRAKED, MOVING_W, STEADY_W = range(9)
-UL_PER_J, GENERATOR_W = range(9, 11)
+UL_PER_J, GENERATOR_W, OUT_OF_REACH = range(9, 12)
 CAR_COLUMNS = 16  # two cache lines
 ELECTRIC, EPOWER, COMBUSTION = range(3)
 # entries of `total`
@@ -151,14 +151,16 @@ def spend(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Spend the energy of `n` traversals in time order; returns how many cars ran empty now.
 
-    car_of (24, n_models, CAR_COLUMNS) holds by hour of the day at the link's end.
+    car_of (hours, n_models, CAR_COLUMNS) holds by hour, from midnight before the start and again from there, at the
+    link's end. Of a battery car's energy a share OUT_OF_REACH stays in the battery while it is cold.
     """
+    hours = len(car_of)
     found = 0
     sum_energy, sum_fuel, sum_driven, sum_length = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(n):
         who = car[i]
         rec = road[link[i]]
-        par = car_of[((exit_ms[i] + start_ms) // 3_600_000) % 24, model[who]]
+        par = car_of[((exit_ms[i] + start_ms) // 3_600_000) % hours, model[who]]
         ms = exit_ms[i] - enter_ms[i]
         seconds = max(ms, 1) * 0.001
         mm = np.int64(rec[LENGTH_MM])
@@ -188,18 +190,20 @@ def spend(  # type: ignore[no-untyped-def]
                     total[OVER_RATED] += 1
                 engine_j[who] += made
                 burnt = np.int64(made * par[UL_PER_J] + 0.5)
+                usable = have
             else:
                 made = np.int64(0)
+                usable = max(have - np.int64(par[OUT_OF_REACH] * capacity_j[who]), np.int64(0))
             out = need - made
-            if out > have:  # battery car: drives the part that it has energy for, then is towed
-                went = np.int64(mm * (have / out))
-                need = out = have
-                if empty[who] == 0 or have > 0:
+            if out > usable:  # battery car: drives the part that it has energy for, then is towed
+                went = np.int64(mm * (usable / out))
+                need = out = usable
+                if empty[who] == 0 or usable > 0:
                     empty[who] = 1
                     ran_empty[found] = who
                     found += 1
             else:
-                if empty[who] != 0 and have > 0:
+                if empty[who] != 0 and usable > 0:
                     empty[who] = 0
                 if -out > room:  # no room for what braking gives: the friction brakes take it
                     total[REGEN_REFUSED_J] += -out - room
