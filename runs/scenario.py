@@ -46,6 +46,7 @@ FILES = (
     ("demand", "sumo_net"),
     ("demand", "counts"),
     ("climate", "table"),
+    ("terrain", "elevation"),
 )
 """Keys whose values are files, looked for beside the scenario file first; their content is part of the run."""
 
@@ -253,14 +254,32 @@ class Scenario(TwinSettings):
 
     def build_on(self, city: CityMap) -> Twin:
         """Build the world on a map that is at hand already."""
+        from maps.elevation import link_rise, read_elevation
+        from runs.demand.counts_file import read_counts
         from runs.demand.given import read_given
         from runs.weather import resolved
         from twin.model import Twin
 
         given = read_given(city, self.demand, cars=self.fleet.cars, start=self.start, seed=self.seed)
+        counts = None
+        if self.demand.counts:
+            counts = read_counts(Path(self.demand.counts), city, snap_m=self.demand.snap_m)
+        rise_m = None
+        if self.terrain.elevation:
+            heights = read_elevation(Path(self.terrain.elevation))
+            rise_m, _ = link_rise(city.network, heights, place=self.terrain.elevation)
         rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
         rooms["climate"] = resolved(self.climate, market=self.fleet.market, start=self.start, until_s=self.until_s)
-        return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s, given=given)
+        return Twin(
+            city,
+            **rooms,
+            seed=self.seed,
+            start=self.start,
+            until_s=self.until_s,
+            given=given,
+            counts=counts,
+            rise_m=rise_m,
+        )
 
 
 def keys() -> Iterator[str]:

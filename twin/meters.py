@@ -164,6 +164,7 @@ def summary(world: World) -> dict[str, Any]:
             "gridlock_vehicles_moved": ring_vehicles,
         },
         **({} if world.given is None else {"own_demand": world.given.summary()}),
+        **({} if world.count_fit is None else {"counts": world.count_fit.summary(world.links.table)}),
         "grid": world.charging.grid_summary(),
         "autonomy": world.autonomy.summary(),
         "cloud": world.cloud.summary(),

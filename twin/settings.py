@@ -68,6 +68,7 @@ class DemandSettings(Settings):
     )
     snap_m: Positive = Field(500.0, description="farthest that a place of own demand may lie from a street, m")
     purposes: list[str] = Field(default_factory=list, description='words for purposes in own trips: ["escort=errand"]')
+    counts: str = Field("", description="traffic counts that the traffic outside the fleet is fitted to: CSV or Parquet with hour, count and link or lon, lat")
     repeat_day: bool = Field(False, description="drive the own trips of the first day again on every further day")
 
 
@@ -101,6 +102,12 @@ class ClimateSettings(Settings):
         if isinstance(value, list) and (not value or len(value) % 24):
             raise ValueError(f"must be one number or one per hour (24), not {len(value)} of them")
         return value
+
+
+class TerrainSettings(Settings):
+    """How the ground lies."""
+
+    elevation: str = Field("", description="heights: ESRI ASCII grid (.asc), GeoTIFF (.tif), .csv with lon, lat, elevation_m, or .graphml with elevation; level without")
 
 
 class ChargingSettings(Settings):
@@ -190,6 +197,7 @@ class TwinSettings(Settings):
     demand: DemandSettings = DemandSettings()
     traffic: TrafficSettings = TrafficSettings()
     climate: ClimateSettings = ClimateSettings()
+    terrain: TerrainSettings = TerrainSettings()
     charging: ChargingSettings = ChargingSettings()
     grid: GridSettings = GridSettings()
     autonomy: AutonomySettings = AutonomySettings()

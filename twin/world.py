@@ -23,6 +23,7 @@ from twin.charging.charging import Charging
 from twin.charging.site import SITE_KINDS
 from twin.choices import plug_in_question, trip_question
 from twin.cloud.cloud import Cloud
+from twin.demand.counts import CountFit, Counts
 from twin.demand.days import Demand
 from twin.demand.given import Given, GivenDays, GivenTraffic
 from twin.demand.other_traffic import OtherTraffic
@@ -69,6 +70,10 @@ class World:
         Length of the run.
     given : Given, optional
         Demand that the user brings (`runs.demand` reads its files); it takes the place of the model's.
+    counts : Counts, optional
+        Traffic counts that the traffic outside the fleet is fitted to.
+    rise_m : float64 (links,), optional
+        Height gained on each link; the ground is level without.
     """
 
     def __init__(
@@ -80,6 +85,8 @@ class World:
         start: datetime,
         until_s: int,
         given: Given | None = None,
+        counts: Counts | None = None,
+        rise_m: NDArray[np.float64] | None = None,
     ) -> None:
         self.city = city
         self.settings = settings
@@ -102,8 +109,9 @@ class World:
         self.streets = Streets(driven, settings.traffic, len(self.fleet))
         self.router = Router(network, self.streets.physics.free_ms)
         self.drive = Drive(
-            self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000
-        )
+            self.fleet, self.catalogue, network, settings.climate, market,
+            start_s_of_day=self._day_start_ms // 1000, rise_m=rise_m,
+        )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
@@ -129,6 +137,14 @@ class World:
             other_demand = OtherTraffic(
                 city, settings.demand,
                 market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
+            )  # fmt: skip
+        self.count_fit: CountFit | None = None
+        if counts is not None:
+            day = self.demand.plan_day(0)
+            hour = (day.depart_ms + self._day_start_ms) // HOUR_MS % 24
+            self.count_fit = CountFit(
+                counts, other_demand, self.router, self.streets.physics.free_ms,
+                fleet=(day.from_node, day.to_node, hour), into_day_h=self._day_start_ms / HOUR_MS,
             )  # fmt: skip
         self.others = OtherDrivers(other_demand, self.router, self.streets)
         self.fleet.node[:] = self.demand.nodes_at_start()
@@ -496,6 +512,7 @@ class World:
             self.campaign.table,
             self.links.table,
             *([] if self.given is None else [self.given.unplaced]),
+            *([] if self.count_fit is None else [self.count_fit.table(self.links.table)]),
         ]
 
     def summary(self) -> dict[str, Any]:

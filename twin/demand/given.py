@@ -316,6 +316,8 @@ class GivenTraffic:
         self._listed_pair = row[: len(self._listed.car)].astype(np.int32)
         self._flow_pair = row[len(self._listed.car) :].astype(np.int32)
         self._day: tuple[int, OtherTrips] | None = None
+        self._flow_factor = np.ones(len(self.flows.trips))
+        self._hour_factor = np.ones(24)
 
     def trips(self, t0_ms: int, t1_ms: int) -> OtherTrips:
         """Departures in [t0, t1), ms since the start; cutting the window anywhere gives the same trips."""
@@ -327,6 +329,34 @@ class GivenTraffic:
             a, b = np.searchsorted(found.depart_ms, [t0_ms, t1_ms])
             parts.append((found.depart_ms[a:b], found.pair[a:b]))
         return OtherTrips(np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]))
+
+    def expected(self, day: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Expected trips (pairs, 24) by pair and clock hour, and the group of each pair: its flow.
+
+        Listed trips are a group of their own, for which no factor is used. A pair that several flows share counts
+        with the first of them.
+        """
+        size, flows = len(self.pair_from), self.flows
+        base, group = np.zeros((size, 24)), np.full(size, len(flows.trips), np.int64)
+        width = np.diff(flows.ptr)
+        flow = np.repeat(np.arange(len(width)), width)
+        trips = (flows.trips * self.settings.other_traffic / np.maximum(width, 1))[flow]
+        np.add.at(base, self._flow_pair, trips[:, None] * self._profile(day)[flow])
+        group[self._flow_pair[::-1]] = flow[::-1]
+        return base, group
+
+    def adjust(self, journey: NDArray[np.float64], hour: NDArray[np.float64]) -> None:
+        """Multiply flows and clock hours (see `twin.demand.counts`)."""
+        self._flow_factor = journey[: len(self.flows.trips)]
+        self._hour_factor = hour
+        self._day = None
+
+    def _profile(self, day: int) -> NDArray[np.float64]:
+        """Share of a flow's trips that start in each clock hour, times the hours' factors, shape (flows, 24)."""
+        kind = WEEKDAY if self.calendar.kind(day) == WEEKDAY else WEEKEND
+        own = np.eye(24)[np.maximum(self.flows.hour, 0)]
+        share = np.where(self.flows.hour[:, None] < 0, self._hours[kind], own)
+        return np.asarray(share * self._hour_factor)
 
     def _on(self, day: int) -> OtherTrips:
         """All departures of a day, in time order; the last day asked for is kept."""
@@ -350,22 +380,20 @@ class GivenTraffic:
         size = len(flows.trips)
         if not size:
             return OtherTrips(np.zeros(0, np.int64), np.zeros(0, np.int32))
-        wanted = flows.trips * self.settings.other_traffic
+        profile = self._profile(day)
+        wanted = flows.trips * self.settings.other_traffic * self._flow_factor * profile.sum(axis=1)
         many = np.floor(wanted + chance(self.seed, Stream.OTHER_TRAFFIC, np.arange(size), number)).astype(np.int64)
         flow = np.repeat(np.arange(size), many)
         first = np.cumsum(many) - many
         serial = np.arange(len(flow)) - np.repeat(first, many)
         tick = number * MOST_TRIPS + serial
-        # the flow's own trips take turns over the day, so that its hours hold even for few trips
-        u = chance(self.seed, Stream.OTHER_DESTINATION, flow, tick)
+        # the trips of a flow are spread evenly over its hours, which so hold even for few trips
+        within = chance(self.seed, Stream.OTHER_DESTINATION, flow, tick)
         start = chance(self.seed, Stream.OTHER_ORIGIN, np.arange(size), number)
         spread = (serial + start[flow]) / many[flow] % 1.0
-        hour, within = flows.hour[flow], u
-        kind = WEEKDAY if self.calendar.kind(day) == WEEKDAY else WEEKEND
-        cum = np.concatenate([[0.0], np.cumsum(self._hours[kind])])
-        cum /= cum[-1]
-        drawn = np.clip(np.searchsorted(cum, spread, side="right") - 1, 0, 23)
-        hour = np.where(hour < 0, drawn, hour)
+        cum = np.cumsum(self._hours[WEEKDAY if self.calendar.kind(day) == WEEKDAY else WEEKEND] * self._hour_factor)
+        drawn = np.minimum(np.searchsorted(cum, spread * cum[-1], side="right"), 23)
+        hour = np.where(flows.hour[flow] < 0, drawn, flows.hour[flow])
         depart = self.calendar.midnight_ms(day) + ((hour + within) * 3_600_000).astype(np.int64)
         turn = chance(self.seed, Stream.OTHER_ORIGIN, flow, tick + 1)
         width = np.diff(flows.ptr)

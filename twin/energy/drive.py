@@ -24,6 +24,8 @@ from twin.traffic.traversals import Traversals
 # declared twice because kernels import nothing of ours
 assert tuple(Kind) == (kernels.ELECTRIC, kernels.EPOWER, kernels.COMBUSTION)
 
+GRAVITY = 9.81
+"""Standard gravity, m/s2."""
 PLANNED_PACE = 0.75
 """Mean speed over free speed that `Drive.predict_j` supposes where only length and time are known."""
 
@@ -47,12 +49,12 @@ def link_profile() -> NDArray[np.float64]:
     return np.array([f[name] if name else 1.0 / f["knee"] for name in names])
 
 
-def road_records(network: RoadNetwork) -> NDArray[np.float64]:
+def road_records(network: RoadNetwork, rise_m: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """One record per link for the kernel, shape (n_links, ROAD_COLUMNS).
 
     A stop sign, a give-way sign or a toll booth at the link's end costs speed that the
     travel time of the traffic engine may not show (fact energy.link_control): the
-    larger of the two counts. Signals are in the travel time.
+    larger of the two counts. Signals are in the travel time. `rise_m` is the height gained on each link.
     """
     profile = link_profile()
     speed, length = network.link_speed, network.link_length
@@ -71,6 +73,8 @@ def road_records(network: RoadNetwork) -> NDArray[np.float64]:
     # on a very short link the sign cannot cost more than the busiest driving does
     road[:, kernels.CONTROL] = np.minimum(busy, 0.5 * lost * speed * speed / length)
     road[:, kernels.LENGTH_MM] = np.rint(1000.0 * length)
+    if rise_m is not None:
+        road[:, kernels.SLOPE] = rise_m / length
     return road
 
 
@@ -100,6 +104,7 @@ def car_records(catalogue: Catalogue, celsius: NDArray[np.float64]) -> NDArray[n
     fuel_per_j = 1.0 / np.where(hybrid, p[Param.ETA_FUEL_BUS], 1.0)
     out[:, :, kernels.UL_PER_J] = np.where(burns | hybrid, 1e6 * fuel_per_j / p[Param.LHV], 0.0)
     out[:, :, kernels.GENERATOR_W] = p[Param.GENERATOR]
+    out[:, :, kernels.WEIGHT_N] = GRAVITY * p[Param.MASS]
     out[:, :, kernels.OUT_OF_REACH] = np.where(p[Param.KIND] == Kind.ELECTRIC, out_of_reach(celsius)[:, None], 0.0)
     return out
 
@@ -121,6 +126,8 @@ class Drive:
         Kept for market-specific habits of later rooms; no number depends on it yet.
     start_s_of_day : int
         Civil time of the scenario's start, for the hourly temperature.
+    rise_m : float64 (links,), optional
+        Height gained on each link; level without.
     """
 
     def __init__(
@@ -132,10 +139,11 @@ class Drive:
         market: str,
         *,
         start_s_of_day: int = 0,
+        rise_m: NDArray[np.float64] | None = None,
     ) -> None:
         self.fleet = fleet
         self.market = market
-        self._road = road_records(network)
+        self._road = road_records(network, rise_m)
         self._profile = link_profile()
         self._start_ms = 1000 * start_s_of_day
         self._car_of = car_records(catalogue, hourly_c(climate))
@@ -181,23 +189,29 @@ class Drive:
         )  # fmt: skip
         return self._ran_empty[:found].copy()
 
-    def predict_j(self, rows: ArrayLike, metres: ArrayLike, seconds: ArrayLike, *, at_ms: int = 0) -> NDArray[np.int64]:
+    def predict_j(
+        self, rows: ArrayLike, metres: ArrayLike, seconds: ArrayLike, *, rise_m: ArrayLike = 0.0, at_ms: int = 0
+    ) -> NDArray[np.int64]:
         """Battery energy that trips will need, for planning; 0 for cars that do not plug in.
 
         Parameters
         ----------
         rows : int (n,), cars
         metres, seconds : float, broadcast with `rows`; length and duration of each trip
+        rise_m : height of the goal above the start
         at_ms : moment whose temperature counts
         """
-        rows, metres, seconds = np.broadcast_arrays(
-            np.atleast_1d(np.asarray(rows, np.int64)), np.asarray(metres, float), np.asarray(seconds, float)
+        rows, metres, seconds, rise = np.broadcast_arrays(
+            np.atleast_1d(np.asarray(rows, np.int64)),
+            np.asarray(metres, float),
+            np.asarray(seconds, float),
+            np.asarray(rise_m, float),
         )
         hour = self._hour(at_ms)
         out = np.zeros(len(rows), np.int64)
         kernels.predict(
-            self.fleet.model[rows], np.ascontiguousarray(metres), np.ascontiguousarray(seconds), PLANNED_PACE,
-            self._profile, self._car_of[hour], out,
+            self.fleet.model[rows], np.ascontiguousarray(metres), np.ascontiguousarray(seconds),
+            np.ascontiguousarray(rise), PLANNED_PACE, self._profile, self._car_of[hour], out,
         )  # fmt: skip
         return out
 
