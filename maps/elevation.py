@@ -99,7 +99,9 @@ def read_elevation(path: Path) -> Grid | Points:
     return found
 
 
-def link_rise(network: RoadNetwork, heights: Grid | Points, *, place: str) -> tuple[NDArray[np.float64], dict[str, int]]:
+def link_rise(
+    network: RoadNetwork, heights: Grid | Points, *, place: str
+) -> tuple[NDArray[np.float64], dict[str, int]]:
     """Rise of each link from its start to its end, m, and counts of what was not usable.
 
     Links with an end of unknown height, and approach roads, are level; slopes beyond STEEPEST are cut to it.
@@ -149,9 +151,13 @@ def _ascii(path: Path) -> Grid:
     except ValueError as error:
         raise MapError(f"{path}: {error}") from None
     value = np.where(value == head.get("nodata_value", -9999.0), np.nan, value)
-    west, south = (head[names[3]], head[names[4]]) if not corner else (head[names[3]] + step / 2, head[names[4]] + step / 2)
+    west, south = (
+        (head[names[3]], head[names[4]]) if not corner else (head[names[3]] + step / 2, head[names[4]] + step / 2)
+    )
     if not (abs(west) <= 180 and abs(south) <= 90 and step < 10):
-        raise MapError(f"{path}: its corner {west:g}, {south:g} is no longitude and latitude; an ASCII grid must be in degrees")
+        raise MapError(
+            f"{path}: its corner {west:g}, {south:g} is no longitude and latitude; an ASCII grid must be in degrees"
+        )
     return Grid(west, south, step, step, value)
 
 
@@ -162,7 +168,9 @@ def _tiff(path: Path) -> Grid:
         from rasterio.errors import RasterioError  # type: ignore[import-not-found, unused-ignore]
         from rasterio.vrt import WarpedVRT  # type: ignore[import-not-found, unused-ignore]
     except ImportError:
-        raise MapError(f"{path}: reading GeoTIFF needs the package rasterio: pip install 'fleet-twin[terrain]'") from None
+        raise MapError(
+            f"{path}: reading GeoTIFF needs the package rasterio: pip install 'fleet-twin[terrain]'"
+        ) from None
     try:
         with rasterio.open(path) as raw:
             if raw.crs is None:

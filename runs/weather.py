@@ -61,12 +61,18 @@ def _series(path: Path, hours: list[datetime], needed: NDArray[np.bool_]) -> NDA
     if not {"time", "temperature_c"} <= set(table.column_names):
         raise WeatherError(f"{path}: columns {', '.join(table.column_names)[:160]}; valid: time, temperature_c")
     known: dict[datetime, float] = {}
-    for row, (when, value) in enumerate(zip(table["time"].to_pylist(), table["temperature_c"].to_pylist(), strict=True), 1):
+    for row, (when, value) in enumerate(
+        zip(table["time"].to_pylist(), table["temperature_c"].to_pylist(), strict=True), 1
+    ):
         at = _moment(when)
         if at is None:
-            raise WeatherError(f"{path}: row {row}: time is {str(when)[:40]!r}; valid is local time such as 2022-10-12T07:00")
+            raise WeatherError(
+                f"{path}: row {row}: time is {str(when)[:40]!r}; valid is local time such as 2022-10-12T07:00"
+            )
         if isinstance(value, bool) or not isinstance(value, int | float) or not LEAST_C <= value <= MOST_C:
-            raise WeatherError(f"{path}: row {row}: temperature_c is {str(value)[:40]!r}; valid are {LEAST_C:g} to {MOST_C:g}")
+            raise WeatherError(
+                f"{path}: row {row}: temperature_c is {str(value)[:40]!r}; valid are {LEAST_C:g} to {MOST_C:g}"
+            )
         hour = at.replace(minute=0, second=0, microsecond=0)
         if hour in known:
             raise WeatherError(f"{path}: row {row}: the hour {hour} is there twice")

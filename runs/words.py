@@ -52,7 +52,9 @@ def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         flows = f"; {own['flow_trips_per_day']:,.0f} trips a day in {own['flows']:,} flows" if own["flows"] else ""
         yield "own demand", f"{own['placed']:,} of {own['read']:,} trips placed{flows}; left out: {left or 'nothing'}"
     if counts := summary.get("counts"):
-        planned = f"{counts['planned_geh_under_5_before']:.0%} before the fit, {counts['planned_geh_under_5']:.0%} after"
+        planned = (
+            f"{counts['planned_geh_under_5_before']:.0%} before the fit, {counts['planned_geh_under_5']:.0%} after"
+        )
         driven = f"driven {counts['geh_under_5']:.0%}, {counts['driven_over_counted']:.3f} of the vehicles"
         yield "counts, GEH under 5", f"{counts['counters']:,} counters: planned {planned}; {driven}"
     peak = f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"

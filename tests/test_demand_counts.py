@@ -161,5 +161,3 @@ def test_points_find_their_street_and_direction(tmp_path):
 def test_wrong_counts_are_refused_in_one_line(tmp_path, text, says):
     with pytest.raises(DemandFileError, match=says):
         read_counts(write(tmp_path, text), CITY, snap_m=500)
-
-

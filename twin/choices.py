@@ -54,17 +54,20 @@ def trip_question(
     *,
     metres: NDArray[np.float64],
     seconds: NDArray[np.float64],
+    rise_m: NDArray[np.float64],
     avoid: NDArray[np.int32],
     tired: NDArray[np.bool_],
     now_ms: int,
     seed: int,
 ) -> TripQuestion:
-    """Electric cars with a trip of `metres` and `seconds` before them.
+    """Electric cars with a trip of `metres` and `seconds` before them, which ends `rise_m` above where they are.
 
     `avoid` is the site each car has just left, -1 none; `tired` drivers stop at no more sites.
     """
     shape = (len(rows), SITES)
-    need = np.rint(drive.predict_j(rows, metres, seconds, at_ms=now_ms) * PLANNING_MARGIN).astype(np.int64)
+    need = np.rint(drive.predict_j(rows, metres, seconds, rise_m=rise_m, at_ms=now_ms) * PLANNING_MARGIN).astype(
+        np.int64
+    )
     socket = ((goal == fleet.home_node[rows]) & (fleet.home_site[rows] >= 0)) | (
         (goal == fleet.work_node[rows]) & (fleet.work_site[rows] >= 0)
     )

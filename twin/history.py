@@ -21,7 +21,7 @@ DAY_MS = 86_400_000
 MEAN_MPS = 10.0
 """Speed for the week's energy; the run itself uses the streets."""
 SITE_FROM, SITE_TO = 0.10, 0.80
-"""A battery below the first goes to a public site, which fills it to the second."""
+"""A battery with less than the first to drive on goes to a public site, which fills it to the second."""
 
 PlugIn = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
@@ -68,7 +68,8 @@ def live_week(
         np.maximum.at(last, plan.car, plan.depart_ms + np.rint(plan.km / MEAN_MPS * 1e6).astype(np.int64))
         home_ms = last[rows] - demand.midnight_ms(day + 1)
         battery -= drive.predict_j(rows, metres, metres / MEAN_MPS)
-        low = battery < SITE_FROM * capacity
+        fleet.battery_j[rows] = np.maximum(battery, 0)
+        low = drive.usable_j(rows) < SITE_FROM * capacity
         battery[low] = (SITE_TO * capacity[low]).astype(np.int64)
         fleet.battery_j[rows] = battery
         came = np.flatnonzero((last[rows] >= 0) & (fleet.home_site[rows] >= 0))

@@ -68,7 +68,10 @@ class DemandSettings(Settings):
     )
     snap_m: Positive = Field(500.0, description="farthest that a place of own demand may lie from a street, m")
     purposes: list[str] = Field(default_factory=list, description='words for purposes in own trips: ["escort=errand"]')
-    counts: str = Field("", description="traffic counts that the traffic outside the fleet is fitted to: CSV or Parquet with hour, count and link or lon, lat")
+    counts: str = Field(
+        "",
+        description="traffic counts that the traffic outside the fleet is fitted to: CSV or Parquet with hour, count and link or lon, lat",
+    )
     repeat_day: bool = Field(False, description="drive the own trips of the first day again on every further day")
 
 
@@ -92,8 +95,12 @@ class ClimateSettings(Settings):
     ambient_c: Celsius | list[Celsius] = Field(
         15.0, description="outside temperature: one value, or one per hour of the day (24), or of several whole days"
     )
-    year: Literal["", "typical"] = Field("", description="typical: the market's typical year gives the temperature by month and hour instead")
-    table: str = Field("", description="CSV or Parquet with time (local) and temperature_c, every hour of the run, instead")
+    year: Literal["", "typical"] = Field(
+        "", description="typical: the market's typical year gives the temperature by month and hour instead"
+    )
+    table: str = Field(
+        "", description="CSV or Parquet with time (local) and temperature_c, every hour of the run, instead"
+    )
     precipitation_mm_h: NotNegative = Field(0.0, description="rain or snow, limits driver assistance")
 
     @field_validator("ambient_c")
@@ -107,7 +114,10 @@ class ClimateSettings(Settings):
 class TerrainSettings(Settings):
     """How the ground lies."""
 
-    elevation: str = Field("", description="heights: ESRI ASCII grid (.asc), GeoTIFF (.tif), .csv with lon, lat, elevation_m, or .graphml with elevation; level without")
+    elevation: str = Field(
+        "",
+        description="heights: ESRI ASCII grid (.asc), GeoTIFF (.tif), .csv with lon, lat, elevation_m, or .graphml with elevation; level without",
+    )
 
 
 class ChargingSettings(Settings):

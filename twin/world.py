@@ -108,9 +108,10 @@ class World:
         driven = replace(network, link_speed=driven_speed(network))
         self.streets = Streets(driven, settings.traffic, len(self.fleet))
         self.router = Router(network, self.streets.physics.free_ms)
+        self._rise_m = np.zeros(network.n_links) if rise_m is None else rise_m
         self.drive = Drive(
             self.fleet, self.catalogue, network, settings.climate, market,
-            start_s_of_day=self._day_start_ms // 1000, rise_m=rise_m,
+            start_s_of_day=self._day_start_ms // 1000, rise_m=self._rise_m,
         )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
@@ -243,6 +244,7 @@ class World:
             self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
             metres=routes.totals(self.city.network.link_length),
             seconds=routes.totals(self._cost_ms) / 1000,
+            rise_m=routes.totals(self._rise_m),
             avoid=self._tried_site[rows],
             tired=self.trips.stops[rows] >= MAX_STOPS,
             now_ms=self.now_ms,

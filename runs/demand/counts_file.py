@@ -36,7 +36,9 @@ def read_counts(path: Path, city: CityMap, *, snap_m: float) -> Counts:
     where = ("link",) if "link" in have else ("lon", "lat")
     missing = [name for name in ("hour", "count", *where) if name not in have]
     if missing:
-        raise DemandFileError(f"{path}: no column {missing[0]}; valid: hour, count, link or lon, lat [bearing], [counter]")
+        raise DemandFileError(
+            f"{path}: no column {missing[0]}; valid: hour, count, link or lon, lat [bearing], [counter]"
+        )
     column = {name: table[name].to_pylist() for name in have}
     places: dict[str, tuple[float, ...]] = {}
     hourly: dict[str, NDArray[np.float64]] = {}
@@ -50,7 +52,9 @@ def read_counts(path: Path, city: CityMap, *, snap_m: float) -> Counts:
         hour = _number(column["hour"][k], f"{path}: row {k + 1}: hour")
         count = _number(column["count"][k], f"{path}: row {k + 1}: count")
         if hour not in range(HOURS) or count < 0:
-            raise DemandFileError(f"{path}: row {k + 1}: hour {hour:g}, count {count:g}; valid are 0 to 23 and 0 or more")
+            raise DemandFileError(
+                f"{path}: row {k + 1}: hour {hour:g}, count {count:g}; valid are 0 to 23 and 0 or more"
+            )
         series = hourly.setdefault(name, np.full(HOURS, np.nan))
         if not np.isnan(series[int(hour)]):
             raise DemandFileError(f"{path}: row {k + 1}: counter {name[:40]!r} has hour {hour:g} twice")
@@ -100,7 +104,9 @@ def _at_points(
         near = int(tree.nearest(point))
         gap = shapes[near].distance(point)
         if gap > snap_m:
-            raise DemandFileError(f"{path}: counter {names[k][:40]!r} is {gap:,.0f} m from any street (demand.snap_m {snap_m:g})")
+            raise DemandFileError(
+                f"{path}: counter {names[k][:40]!r} is {gap:,.0f} m from any street (demand.snap_m {snap_m:g})"
+            )
         link = int(streets[near])
         back = np.flatnonzero(
             (network.link_from == network.link_to[link]) & (network.link_to == network.link_from[link])
@@ -121,7 +127,9 @@ def _at_points(
 def _bearing(network: Any, link: int) -> float:
     """Direction of a link from its start to its end, degrees from north."""
     a, b = network.link_from[link], network.link_to[link]
-    return float(np.degrees(np.arctan2(network.node_x[b] - network.node_x[a], network.node_y[b] - network.node_y[a])) % 360)
+    return float(
+        np.degrees(np.arctan2(network.node_x[b] - network.node_x[a], network.node_y[b] - network.node_y[a])) % 360
+    )
 
 
 def _number(value: Any, where: str) -> float:

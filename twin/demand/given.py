@@ -268,7 +268,9 @@ class GivenDays:
         km = ((inside + beyond) / 1000).astype(np.float32)
         depart = trips.depart_ms + shift
         last = np.append(trips.car[1:] != trips.car[:-1], True)[: len(trips.car)]
-        travel = np.rint((inside / self.distances.inside_mps + beyond / self.distances.outside_mps) * 1000).astype(np.int64)
+        travel = np.rint((inside / self.distances.inside_mps + beyond / self.distances.outside_mps) * 1000).astype(
+            np.int64
+        )
         stay = np.append(depart[1:], 0)[: len(depart)] - depart - travel
         return DayPlan(
             car=trips.car,
