@@ -40,6 +40,7 @@ __all__ = ["Scenario", "ScenarioError", "built_in", "keys"]
 
 FILES = (
     ("fleet", "models"),
+    ("fleet", "case"),
     ("demand", "trips"),
     ("demand", "od"),
     ("demand", "zones"),
