@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from xml.parsers import expat
@@ -87,7 +88,13 @@ def read_elevation(path: Path) -> Grid | Points:
     if not path.is_file():
         raise MapError(f"terrain.elevation: {path} is not a file")
     kind = path.suffix.lower()
-    readers = {".asc": _ascii, ".tif": _tiff, ".tiff": _tiff, ".csv": _table, ".graphml": _graphml}
+    readers: dict[str, Callable[[Path], Grid | Points]] = {
+        ".asc": _ascii,
+        ".tif": _tiff,
+        ".tiff": _tiff,
+        ".csv": _table,
+        ".graphml": _graphml,
+    }
     if kind not in readers:
         raise MapError(f"{path}: heights cannot be read from {kind or 'this'}; {_VALID}")
     try:

@@ -325,7 +325,6 @@ def _start_hours(_data: Path | None) -> list[float]:
     return [float(share[h]) for h in (7, 8, 16, 17, 18)]
 
 
-<<<<<<< HEAD
 def _in_use(_data: Path | None) -> list[float]:
     """Minutes on the road per car and day over a week; mean hours from the last arrival to the next day's start."""
     demand = _demand("europe")
@@ -340,17 +339,10 @@ def _in_use(_data: Path | None) -> list[float]:
     return [minutes, float((first[1:] - last[:-1])[both].mean() / _HOUR_MS)]
 
 
-def _sold(market: str, kind: Kind, year: int, months: int) -> float:
-    """Thousands sold until `months` of `year` have passed; a year's sales are spread evenly over it."""
-    models = _models()
-    units = sales.sold(models, market, year)[models.kinds == kind].sum(axis=0)
-    return float(units[:-1].sum() + units[-1] * months / 12) / 1000
-=======
 @cache
 def _course() -> Case:
     """What happened, of the project's models."""
     return actual(project_models())
->>>>>>> main
 
 
 def _electric_sold(_data: Path | None) -> list[float]:

@@ -117,7 +117,7 @@ def _at_points(
             off = np.abs((np.array(heading) - spots[k][2] + 180.0) % 360.0 - 180.0)
             if off.min() > _OFF_DEG:
                 raise DemandFileError(
-                    f"{path}: counter {names[k][:40]!r}: the nearest street goes {heading[0]:.0f} degrees, not {spots[k][2]:g}"
+                    f"{path}: counter {names[k][:40]!r}: the nearest street goes {heading[0]:.0f}, not {spots[k][2]:g}"
                 )
             both = both[[int(off.argmin())]]
         out.append(both)

@@ -412,7 +412,8 @@ def set_clock(
     """Departure of every leg, ms since midnight of the day (3 h to 27 h); -1 for legs that do not happen.
 
     A leg does not happen when it leads nowhere new, or when its tour finds no room in the day. The work tour starts
-    about depart_mean_ms, that of a share odd_share of cars at odd hours (odd_cum, cumulative over bins of the day); others are drawn from `cum` (cumulative over equal bins of the day) and wait for the car.
+    about depart_mean_ms, that of a share odd_share of cars at odd hours (odd_cum, cumulative over bins of the day);
+    others are drawn from `cum` (cumulative over equal bins of the day) and wait for the car.
     """
     n_bins = len(cum)
     width = (DAY_ENDS_MS - DAY_STARTS_MS) / n_bins

@@ -39,7 +39,7 @@ class Habits:
     archetype_share : ndarray of float64, shape (3,)
         Shares of ARCHETYPES among cars; sums to 1.
     odd_share, odd_cum : float, ndarray of float64, shape (24,)
-        Share of commuters whose work begins at odd hours; cumulative distribution of when they set out, from 3 o'clock on.
+        Share of commuters whose work begins at odd hours; when they set out, cumulative from 3 o'clock on.
     odd_work_h : float
         Hours they work.
     leisure_moves : float

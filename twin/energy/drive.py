@@ -220,7 +220,7 @@ class Drive:
         rows = np.atleast_1d(np.asarray(rows, np.int64))
         share = self._car_of[self._hour(at_ms), self.fleet.model[rows], kernels.OUT_OF_REACH]
         cold = (share * self.fleet.capacity_j[rows]).astype(np.int64)
-        return np.maximum(self.fleet.battery_j[rows] - cold, 0)
+        return np.asarray(np.maximum(self.fleet.battery_j[rows] - cold, 0), np.int64)
 
     def _hour(self, at_ms: int) -> int:
         return (at_ms + self._start_ms) // 3_600_000 % len(self._car_of)

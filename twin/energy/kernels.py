@@ -34,8 +34,8 @@ ROWS_ENERGY_J, ROWS_FUEL_UL, ROWS_DRIVEN_MM, ROWS_LENGTH_MM, OVER_RATED, REGEN_R
 def wheel(length, free_speed, free_s, calm, busy, control, seconds, inertia, a, b, c, climb, profile):  # type: ignore[no-untyped-def]
     """Traction energy, braked energy (both at the wheel, J) and moving time (s) of one link.
 
-    `control` is the speed gain per metre that a sign at the link's end forces, `climb` the weight's part along the road,
-    N: above 0 uphill. Traction less braked energy is always what road load and height take; where the road
+    `control` is the speed gain per metre that a sign at the link's end forces, `climb` the weight's part along the
+    road, N: above 0 uphill. Traction less braked energy is always what road load and height take; where the road
     pushes harder than the load holds, gravity helps to gain speed as the load else helps to lose it.
     """
     q = min(1.0, free_s / seconds)
