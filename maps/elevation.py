@@ -95,12 +95,6 @@ def read_elevation(path: Path) -> Grid | Points:
         ".csv": _table,
         ".graphml": _graphml,
     }
-        ".asc": _ascii,
-        ".tif": _tiff,
-        ".tiff": _tiff,
-        ".csv": _table,
-        ".graphml": _graphml,
-    }
     if kind not in readers:
         raise MapError(f"{path}: heights cannot be read from {kind or 'this'}; {_VALID}")
     try:
