@@ -24,6 +24,8 @@ from twin.traffic.traversals import Traversals
 # declared twice because kernels import nothing of ours
 assert tuple(Kind) == (kernels.ELECTRIC, kernels.EPOWER, kernels.COMBUSTION)
 
+MOST_EMPTY = 4
+"""Times that one car may run empty in one call: once, and once more for each hour that begins in it and warms it up."""
 GRAVITY = 9.81
 """Standard gravity, m/s2."""
 PLANNED_PACE = 0.75
@@ -154,7 +156,7 @@ class Drive:
         """1 from running empty until there is energy again; part of the state to be saved."""
         self.total = np.zeros(8, np.int64)
         """Sums over all traversals so far (kernels.ROWS_…); part of the state to be saved."""
-        self._ran_empty = np.zeros(fleet.size, np.int64)
+        self._ran_empty = np.zeros(MOST_EMPTY * fleet.size, np.int64)
         self.open_books()
 
     @property
@@ -187,7 +189,8 @@ class Drive:
             fleet.fuel_ul, fleet.driven_mm, fleet.towed_mm, fleet.drive_ms,
             self.engine_on, self.empty, self.total, self._ran_empty,
         )  # fmt: skip
-        return self._ran_empty[:found].copy()
+        # a battery that warms up within the call may run empty twice
+        return np.array(list(dict.fromkeys(self._ran_empty[:found].tolist())), np.int64)
 
     def predict_j(
         self, rows: ArrayLike, metres: ArrayLike, seconds: ArrayLike, *, rise_m: ArrayLike = 0.0, at_ms: int = 0

@@ -198,13 +198,15 @@ def spend(  # type: ignore[no-untyped-def]
                 made = np.int64(0)
                 usable = max(have - np.int64(par[OUT_OF_REACH] * capacity_j[who]), np.int64(0))
             out = need - made
-            if out > usable:  # battery car: drives the part that it has energy for, then is towed
+            if empty[who] != 0 and usable == 0 and par[CAR_KIND] == ELECTRIC:
+                went = need = out = np.int64(0)  # on the hook: the motor neither drives nor brakes
+            elif out > usable:  # battery car: drives the part that it has energy for, then is towed
                 went = np.int64(mm * (usable / out))
                 need = out = usable
-                if empty[who] == 0 or usable > 0:
-                    empty[who] = 1
+                if (empty[who] == 0 or usable > 0) and found < len(ran_empty):
                     ran_empty[found] = who
                     found += 1
+                empty[who] = 1
             else:
                 if empty[who] != 0 and usable > 0:
                     empty[who] = 0
