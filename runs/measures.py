@@ -17,7 +17,9 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
+from maps.network import CityMap
 from maps.toy import corridor, toy_city
+from runs.fleet_use import km_per_litre
 from runs.trip_data import read_trips
 from twin import facts
 from twin.autonomy.propilot import Autonomy
@@ -278,9 +280,14 @@ def _current_software(_data: Path | None) -> list[float]:
 
 
 @cache
+def _town() -> CityMap:
+    return toy_city(24, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0))
+
+
+@cache
 def _demand(market: str) -> Demand:
     """Days of 30,000 cars of a market in a toy town with approach roads; a tenth do not work, a fifth work outside."""
-    city = toy_city(24, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0))
+    city = _town()
     fleet = Fleet(_DRIVERS)
     rows = np.arange(_DRIVERS)
 
@@ -301,6 +308,11 @@ def _leaf_days(_data: Path | None) -> list[float]:
     return [float(plan.km.mean()), float(plan.km.sum() / len(np.unique(plan.car)))]
 
 
+def _serena(_data: Path | None) -> list[float]:
+    demand = _demand("japan")
+    return [km_per_litre(_town(), _models(), "serena_c27_epower", demand.plan_day(_THURSDAY), market="japan")]
+
+
 def _month(_data: Path | None) -> list[float]:
     """245 weekdays and 120 other days a year."""
     weekday, weekend = (_demand("japan").plan_day(day).km.sum() / _DRIVERS for day in (_THURSDAY, _SATURDAY))
@@ -311,6 +323,20 @@ def _start_hours(_data: Path | None) -> list[float]:
     hour = _demand("us").plan_day(_THURSDAY).depart_ms // _HOUR_MS % 24
     share = np.bincount(hour, minlength=24) / len(hour)
     return [float(share[h]) for h in (7, 8, 16, 17, 18)]
+
+
+def _in_use(_data: Path | None) -> list[float]:
+    """Minutes on the road per car and day over a week; mean hours from the last arrival to the next day's start."""
+    demand = _demand("europe")
+    plans = [demand.plan_day(day) for day in range(_THURSDAY, _THURSDAY + 7)]
+    minutes = sum(int(plan.travel_ms.sum()) for plan in plans) / 60_000 / 7 / _DRIVERS
+    last, first = np.full((7, _DRIVERS), -1, np.int64), np.full((7, _DRIVERS), np.iinfo(np.int64).max)
+    for day, plan in enumerate(plans):
+        np.maximum.at(last[day], plan.car, plan.depart_ms + plan.travel_ms)
+        np.minimum.at(first[day], plan.car, plan.depart_ms)
+    # cars that drive on both of two days: those that rest longer would only raise the mean
+    both = (last[:-1] >= 0) & (last[1:] >= 0)
+    return [minutes, float((first[1:] - last[:-1])[both].mean() / _HOUR_MS)]
 
 
 @cache
@@ -350,11 +376,13 @@ MEASURES: Mapping[str, Measure] = {
     "V02": _wall_wh_per_km("leaf_ze1_62"),
     "V03": _wltp,
     "V04": _kicks,
+    "V05": _serena,
     "V06": _cold,
     "V07": _rogue,
     "V08": _leaf_days,
     "V10": _month,
     "V11": _start_hours,
+    "V12": _in_use,
     "V15": _leaf_half_hour,
     "V16": _dc_minutes,
     "V19": _share_on_freeways,

@@ -38,6 +38,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Scenario", "ScenarioError", "built_in", "keys"]
 
+FILES = (
+    ("fleet", "models"),
+    ("fleet", "case"),
+    ("demand", "trips"),
+    ("demand", "od"),
+    ("demand", "zones"),
+    ("demand", "sumo_net"),
+    ("demand", "counts"),
+    ("climate", "table"),
+    ("terrain", "elevation"),
+)
+"""Keys whose values are files, looked for beside the scenario file first; their content is part of the run."""
+
 LONGEST_S = 366 * 86_400
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?\s*[dhms]\s*)+")
@@ -116,7 +129,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`, `fleet.case`) are looked for beside the scenario file first.
+        Files named in it (`map` and those of `FILES`) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -129,9 +142,9 @@ class Scenario(TwinSettings):
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
             raw["map"] = beside(path, raw["map"])
-        if isinstance(fleet := raw.get("fleet"), dict):
-            for key in {"models", "case"} & set(fleet):
-                fleet[key] = beside(path, fleet[key])
+        for room, key in FILES:
+            if isinstance(table := raw.get(room), dict) and key in table:
+                table[key] = beside(path, table[key])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -242,10 +255,32 @@ class Scenario(TwinSettings):
 
     def build_on(self, city: CityMap) -> Twin:
         """Build the world on a map that is at hand already."""
+        from maps.elevation import link_rise, read_elevation
+        from runs.demand.counts_file import read_counts
+        from runs.demand.given import read_given
+        from runs.weather import resolved
         from twin.model import Twin
 
+        given = read_given(city, self.demand, cars=self.fleet.cars, start=self.start, seed=self.seed)
+        counts = None
+        if self.demand.counts:
+            counts = read_counts(Path(self.demand.counts), city, snap_m=self.demand.snap_m)
+        rise_m = None
+        if self.terrain.elevation:
+            heights = read_elevation(Path(self.terrain.elevation))
+            rise_m, _ = link_rise(city.network, heights, place=self.terrain.elevation)
         rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
-        return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s)
+        rooms["climate"] = resolved(self.climate, market=self.fleet.market, start=self.start, until_s=self.until_s)
+        return Twin(
+            city,
+            **rooms,
+            seed=self.seed,
+            start=self.start,
+            until_s=self.until_s,
+            given=given,
+            counts=counts,
+            rise_m=rise_m,
+        )
 
 
 def keys() -> Iterator[str]:

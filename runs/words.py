@@ -47,6 +47,16 @@ def run_lines(result: RunResult) -> Iterator[str]:
 def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     fleet, grid, queue, cloud = (summary[k] for k in ("fleet", "grid", "queue", "cloud"))
     yield "trips", f"{fleet['trips']:,}, arrived {fleet['arrived']:,}; {fleet['driving_km']:,.0f} km driven"
+    if own := summary.get("own_demand"):
+        left = ", ".join(f"{count:,} {name}" for name, count in own["unplaced_by_reason"].items())
+        flows = f"; {own['flow_trips_per_day']:,.0f} trips a day in {own['flows']:,} flows" if own["flows"] else ""
+        yield "own demand", f"{own['placed']:,} of {own['read']:,} trips placed{flows}; left out: {left or 'nothing'}"
+    if counts := summary.get("counts"):
+        planned = (
+            f"{counts['planned_geh_under_5_before']:.0%} before the fit, {counts['planned_geh_under_5']:.0%} after"
+        )
+        driven = f"driven {counts['geh_under_5']:.0%}, {counts['driven_over_counted']:.3f} of the vehicles"
+        yield "counts, GEH under 5", f"{counts['counters']:,} counters: planned {planned}; {driven}"
     peak = f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"
     yield "grid peak at", peak if grid["peak_kw"] > 0 else "no charging"
     waited = f"{queue['waited']:,} waited (mean {queue['mean_wait_of_waiting_s'] / 60:.1f} min)"

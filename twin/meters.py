@@ -170,6 +170,8 @@ def summary(world: World) -> dict[str, Any]:
             "informed_hours_promised": world.informed.saved_ms / 3.6e6,
             "learning": [day._asdict() for day in learned.days] if learned is not None else [],
         },
+        **({} if world.given is None else {"own_demand": world.given.summary()}),
+        **({} if world.count_fit is None else {"counts": world.count_fit.summary(world.links.table)}),
         "grid": world.charging.grid_summary(),
         "autonomy": world.autonomy.summary(),
         "cloud": world.cloud.summary(),

@@ -43,12 +43,40 @@ class FleetSettings(Settings):
 
 
 class DemandSettings(Settings):
-    """Who travels, when and how far."""
+    """Who travels, when and how far; own demand takes the place of the model's."""
 
     weekday: bool = Field(True, description="weekday or weekend habits when the start date is left out of account")
     moving: Share | None = Field(None, description="share of cars that drive on a day; by market when left out")
     other_traffic: NotNegative = Field(1.0, description="traffic of cars outside the fleet: 1 is a normal day, 0 none")
     outside: Share = Field(0.25, description="share of longer journeys that use the approach roads beyond the extract")
+    trips: str = Field(
+        "",
+        description="own trips: CSV, Parquet, SUMO .rou.xml or .trips.xml, MATSim plans, .xml.gz too; those with cars' names are the fleet's days",
+    )
+    trips_of: Literal["auto", "others"] = Field(
+        "auto", description="others: own trips are never the fleet's, even if they name cars"
+    )
+    od: str = Field(
+        "",
+        description="own origin-destination matrix of traffic outside the fleet, trips a day: CSV, Parquet or OMX; other_traffic multiplies it",
+    )
+    matrix: str = Field("", description="which matrix of an OMX file with several")
+    zones: str = Field(
+        "",
+        description="zones of own demand: GeoJSON polygons, or a table of zone with node or lon, lat; without it zones are OpenStreetMap nodes",
+    )
+    sumo_net: str = Field("", description="SUMO network (.net.xml) that says where the edges of own SUMO trips lie")
+    crs: str = Field(
+        "",
+        description="coordinate system of own trips, such as EPSG:2154; as the file says, else degrees, when left out",
+    )
+    snap_m: Positive = Field(500.0, description="farthest that a place of own demand may lie from a street, m")
+    purposes: list[str] = Field(default_factory=list, description='words for purposes in own trips: ["escort=errand"]')
+    counts: str = Field(
+        "",
+        description="traffic counts that the traffic outside the fleet is fitted to: CSV or Parquet with hour, count and link or lon, lat",
+    )
+    repeat_day: bool = Field(False, description="drive the own trips of the first day again on every further day")
 
 
 class TrafficSettings(Settings):
@@ -90,16 +118,31 @@ class ClimateSettings(Settings):
     """Weather that cars feel."""
 
     ambient_c: Celsius | list[Celsius] = Field(
-        15.0, description="outside temperature: one value, or one per hour of the day (24)"
+        15.0, description="outside temperature: one value, or one per hour of the day (24), or of several whole days"
+    )
+    year: Literal["", "typical"] = Field(
+        "", description="typical: the market's typical year gives the temperature by month and hour instead"
+    )
+    table: str = Field(
+        "", description="CSV or Parquet with time (local) and temperature_c, every hour of the run, instead"
     )
     precipitation_mm_h: NotNegative = Field(0.0, description="rain or snow, limits driver assistance")
 
     @field_validator("ambient_c")
     @classmethod
     def _one_or_every_hour(cls, value: float | list[float]) -> float | list[float]:
-        if isinstance(value, list) and len(value) != 24:
+        if isinstance(value, list) and (not value or len(value) % 24):
             raise ValueError(f"must be one number or one per hour (24), not {len(value)} of them")
         return value
+
+
+class TerrainSettings(Settings):
+    """How the ground lies."""
+
+    elevation: str = Field(
+        "",
+        description="heights: ESRI ASCII grid (.asc), GeoTIFF (.tif), .csv with lon, lat, elevation_m, or .graphml with elevation; level without",
+    )
 
 
 class ChargingSettings(Settings):
@@ -189,6 +232,7 @@ class TwinSettings(Settings):
     demand: DemandSettings = DemandSettings()
     traffic: TrafficSettings = TrafficSettings()
     climate: ClimateSettings = ClimateSettings()
+    terrain: TerrainSettings = TerrainSettings()
     charging: ChargingSettings = ChargingSettings()
     grid: GridSettings = GridSettings()
     autonomy: AutonomySettings = AutonomySettings()

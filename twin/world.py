@@ -24,7 +24,10 @@ from twin.charging.charging import Charging
 from twin.charging.site import SITE_KINDS
 from twin.choices import plug_in_question, trip_question
 from twin.cloud.cloud import Cloud
+from twin.demand.counts import CountFit, Counts
 from twin.demand.days import Demand
+from twin.demand.given import Given, GivenDays, GivenTraffic
+from twin.demand.market import DemandError
 from twin.demand.other_traffic import OtherTraffic
 from twin.energy.drive import Drive
 from twin.events import Table
@@ -73,9 +76,26 @@ class World:
         Local civil time at which the clock shows 0.
     until_s : int
         Length of the run.
+    given : Given, optional
+        Demand that the user brings (`runs.demand` reads its files); it takes the place of the model's.
+    counts : Counts, optional
+        Traffic counts that the traffic outside the fleet is fitted to.
+    rise_m : float64 (links,), optional
+        Height gained on each link; the ground is level without.
     """
 
-    def __init__(self, city: CityMap, settings: TwinSettings, *, seed: int, start: datetime, until_s: int) -> None:
+    def __init__(
+        self,
+        city: CityMap,
+        settings: TwinSettings,
+        *,
+        seed: int,
+        start: datetime,
+        until_s: int,
+        given: Given | None = None,
+        counts: Counts | None = None,
+        rise_m: NDArray[np.float64] | None = None,
+    ) -> None:
         self.city = city
         self.settings = settings
         self.seed = seed
@@ -89,6 +109,9 @@ class World:
 
         self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None, market=market)
         self.fleet = populate(city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed)
+        self.given = given
+        if given is not None and given.has_days:
+            given.settle(city, self.fleet)
         self.sessions = Sessions()
         driven = replace(network, link_speed=driven_speed(network))
         priority = right_of_way(driven, settings.traffic, left_hand=bool(city.meta.get("left_hand")))
@@ -97,9 +120,11 @@ class World:
         # as many weighed hierarchies as drivers know sets of travel times at one moment
         kept = min(learning, MOST_WEIGHED) + 1 + (informed > 0)
         self.router = Router(network, self.streets.physics.free_ms, kept=kept)
+        self._rise_m = np.zeros(network.n_links) if rise_m is None else rise_m
         self.drive = Drive(
-            self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000
-        )
+            self.fleet, self.catalogue, network, settings.climate, market,
+            start_s_of_day=self._day_start_ms // 1000, rise_m=self._rise_m,
+        )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
@@ -113,21 +138,43 @@ class World:
             city, self.fleet, settings.ota, self.sessions.env,
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
         )  # fmt: skip
-        self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
-        other_demand = OtherTraffic(
-            city, settings.demand,
-            market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
-            sample=settings.traffic.sample,
-        )  # fmt: skip
+        if settings.traffic.sample < 1 and ((given is not None and given.has_traffic) or counts is not None):
+            what = "own trips or matrices" if counts is None else "counts"
+            raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with {what}; valid: traffic.sample = 1")
+        self.demand: Demand | GivenDays
+        if given is not None and given.has_days:
+            self.demand = GivenDays(city, given, settings.demand, self.fleet, start=start, seed=seed)
+        else:
+            self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
+        other_demand: OtherTraffic | GivenTraffic
+        if given is not None and given.has_traffic:
+            other_demand = GivenTraffic(given, settings.demand, market=market, seed=seed, start=start)
+        else:
+            other_demand = OtherTraffic(
+                city, settings.demand,
+                market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
+                sample=settings.traffic.sample,
+            )  # fmt: skip
+        self.count_fit: CountFit | None = None
+        if counts is not None:
+            plan = self.demand.plan_day(0)
+            hour = (plan.depart_ms + self._day_start_ms) // HOUR_MS % 24
+            self.count_fit = CountFit(
+                counts, other_demand, self.router, self.streets.physics.free_ms,
+                fleet=(plan.from_node, plan.to_node, hour), into_day_h=self._day_start_ms / HOUR_MS,
+            )  # fmt: skip
         learned = None
         if learning:
-            day = DayTrips.of(self.demand, other_demand, self.until_ms)
+            day = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet))
             learned = learn(driven, settings.traffic, self.router, day, days=learning, seed=seed, priority=priority)
         self.route_choice = RouteChoice(self.router, self.streets, settings.traffic, learned=learned)
         self.informed = InformedDrivers(self.streets, self.router, settings.traffic, seed=seed)
         self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed)
         self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
+        if given is not None and len(given.refused.car):
+            left = given.refused
+            self.trips.refuse(left.car, left.purpose, np.nan_to_num(left.depart_ms), given.refused_why)
         self.links = LinkMeter(network)
 
         n = len(self.fleet)
@@ -223,6 +270,7 @@ class World:
             self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
             metres=routes.totals(self.city.network.link_length),
             seconds=self.route_choice.expected_ms(routes, known[electric], self.now_ms) / 1000,
+            rise_m=routes.totals(self._rise_m),
             avoid=self._tried_site[rows],
             tired=self.trips.stops[rows] >= MAX_STOPS,
             now_ms=self.now_ms,
@@ -506,6 +554,8 @@ class World:
             self.cloud.table,
             self.campaign.table,
             self.links.table,
+            *([] if self.given is None else [self.given.unplaced]),
+            *([] if self.count_fit is None else [self.count_fit.table(self.links.table)]),
         ]
 
     def summary(self) -> dict[str, Any]:
@@ -542,6 +592,8 @@ class World:
             "cloud": self.cloud.ledger(),
             "ota": self.campaign.ledger(),
         }
+        if self.given is not None:
+            own["own_demand"] = self.given.residual()
         return own | {f"{room}.{name}": value for room, part in rooms.items() for name, value in part.items()}
 
 
