@@ -49,11 +49,15 @@ def home_access(market: str) -> float:
 
 
 def work_access(market: str) -> float:
-    """Share of electric commuters with a socket at work: the share of energy charged there stands in for it.
+    """Share of electric commuters with a socket at work.
 
-    Facts charging `location_split_energy`.
+    The share of all energy that is charged at work, over the share of their charges that drivers who have a socket
+    there do there. Facts charging `location_split_energy` and `plug_in.ev_project_leaf_2011_2013`.
     """
-    return float(facts.load("charging")["location_split_energy"][market]["work"])
+    known = facts.load("charging")
+    cohort = known["plug_in"]["ev_project_leaf_2011_2013"]
+    at_work = (cohort["with_workplace_access"]["work"] + cohort["with_workplace_access_all_leaf_2015_report"]["work"]) / 2
+    return float(min(known["location_split_energy"][market]["work"] / at_work, 1.0))
 
 
 def build_sites(

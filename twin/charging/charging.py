@@ -19,20 +19,23 @@ from twin.chance import Stream, chance
 from twin.charging import kernels
 from twin.charging.access import build_sites
 from twin.charging.choice import Choice
-from twin.charging.models import Models, read_models
+from twin.charging.models import Models, accepted_share, read_models
 from twin.charging.policies import POLICIES, Policy, Question, ask
 from twin.charging.queues import Queues
 from twin.charging.record import Record
 from twin.charging.site import DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
 from twin.charging.visits import Outcome, Phase, Visits
+from twin.energy.climate import hour_of_day, hourly_c
 from twin.events import Table
 from twin.fleet.fleet import Fleet, State
 from twin.grid.feeders import homes_per_feeder, lay_feeders
 from twin.grid.load import GridLoad
 from twin.sessions import Sessions, Step, Work
-from twin.settings import ChargingSettings, GridSettings
+from twin.settings import ChargingSettings, ClimateSettings, GridSettings
 
 _DAY_MS = 86_400_000
+WARM_C = 25.0
+"""Temperature at which charge curves are published."""
 
 
 class Released(NamedTuple):
@@ -61,6 +64,8 @@ class Charging:
     sessions : Sessions
     policy : Policy, optional
         A policy of one's own instead of the one that the settings name.
+    climate : ClimateSettings, optional
+        How warm batteries are; a warm 25 °C when left out.
 
     Raises
     ------
@@ -81,6 +86,7 @@ class Charging:
         start_s_of_day: int,
         sessions: Sessions,
         policy: Policy | None = None,
+        climate: ClimateSettings | None = None,
     ) -> None:
         self.fleet, self.settings, self.sessions = fleet, charging, sessions
         known = facts.load("vehicles")["physics"]["charge_efficiency"]
@@ -93,7 +99,10 @@ class Charging:
         share = float(facts.load("charging")["home_timer"][market])
         self.timer_user = chance(seed, Stream.TIMER, np.arange(len(fleet))) < share
         self.start_ms_of_day = start_s_of_day * 1000
-        self.fits, self.ac_w, self.curve_w = read_models(catalogue, market)
+        self.fits, self.ac_w, self.warm_curve_w, active = read_models(catalogue, market)
+        self._accepted = accepted_share(hourly_c(climate or ClimateSettings(ambient_c=WARM_C)), active)
+        self.curve_w = self.warm_curve_w.copy()
+        self._feel_weather(0)
         self.visits = Visits()
         self.record = Record(fleet, self.sites, sessions, self.visits)
         self.table = self.record.table
@@ -196,6 +205,7 @@ class Charging:
         """
         self.load.cover(t0_ms, t1_ms)
         self.until_ms = t1_ms
+        self._feel_weather(t0_ms)
         rows = np.flatnonzero((self.sessions.phase == Phase.CHARGING) & (self.sessions.kind == Work.CHARGE))
         status = np.zeros(len(rows), np.int64)
         v = self.visits
@@ -214,6 +224,11 @@ class Charging:
         out = np.array(self._released, np.int64).reshape(-1, 3)
         self._released = []
         return Released(out[:, 0].astype(np.int32), out[:, 1], out[:, 2].astype(np.uint8))
+
+    def _feel_weather(self, t_ms: int) -> None:
+        """Cold and hot batteries accept less: the curves of this hour of the day."""
+        share = self._accepted[hour_of_day(t_ms, self.start_ms_of_day // 1000)]
+        np.multiply(self.warm_curve_w, share[:, None], out=self.curve_w)
 
     # ---------------------------------------------------------------- steps of a session
 
