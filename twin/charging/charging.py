@@ -20,10 +20,12 @@ from twin.charging import kernels
 from twin.charging.access import build_sites
 from twin.charging.choice import Choice
 from twin.charging.models import Models, accepted_share, read_models
-from twin.charging.policies import POLICIES, Policy, Question, ask
+from twin.charging.policies import Answer, Policy, PolicyError, Question, ask, uncontrolled
+from twin.charging.policy_file import policy_of
 from twin.charging.queues import Queues
 from twin.charging.record import Record
-from twin.charging.site import DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
+from twin.charging.site import CHADEMO, DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
+from twin.charging.tariff import SLOT_MS, coming, day_prices, default_bands, house_kw
 from twin.charging.visits import Outcome, Phase, Visits
 from twin.energy.climate import hour_of_day, hourly_c
 from twin.events import Table
@@ -95,7 +97,11 @@ class Charging:
         self.sites = build_sites(city, fleet, self.feeders, charging, market=market, seed=seed, dc_eta=known["dc_eta"])
         kinds = [SITE_KINDS[k] for k in self.sites.site_kind]
         self.load = GridLoad(kinds, self.sites.site_feeder, interval_ms=grid.interval_min * 60_000)
-        self.policy = POLICIES[charging.policy](charging) if policy is None else policy
+        self.policy = policy_of(charging) if policy is None else policy
+        self.prices = day_prices(charging.tariff or default_bands())
+        self.asks_again = False
+        """Whether the policy gives powers and is asked every quarter of an hour."""
+        self.asked_slot = -1
         share = float(facts.load("charging")["home_timer"][market])
         self.timer_user = chance(seed, Stream.TIMER, np.arange(len(fleet))) < share
         self.start_ms_of_day = start_s_of_day * 1000
@@ -103,6 +109,12 @@ class Charging:
         self._accepted = accepted_share(hourly_c(climate or ClimateSettings(ambient_c=WARM_C)), active)
         self.curve_w = self.warm_curve_w.copy()
         self._feel_weather(0)
+        self.gives_back = _gives_back(fleet, catalogue, charging, market=market, seed=seed)
+        v2h = facts.load("charging")["v2h"]
+        # what comes back of a kWh at the meter, over what its way in keeps
+        box_w = v2h["leaf_to_home_power_kw"] * 1000.0
+        self.give_eta = float(v2h["roundtrip_eta"] * box_w / _at_battery(box_w, self.efficiency))
+        self.reserve = float(v2h["min_soc_reserved"])
         self.visits = Visits()
         self.record = Record(fleet, self.sites, sessions, self.visits)
         self.table = self.record.table
@@ -111,6 +123,11 @@ class Charging:
         self.until_ms = 0
         self.left_w = np.zeros(len(self.sites))
         self._gone_w = np.zeros(len(self.sites))
+        lines = len(self.load.feeder_peak_j)
+        self.feeder_cap_w = np.full(lines, np.inf)
+        if charging.feeder_cap_kw is not None:  # lines of their own on medium voltage have no such limit
+            self.feeder_cap_w[: len(self.feeders.x)] = charging.feeder_cap_kw * 1000.0
+        self.feeder_left_w = np.zeros(lines)
         self.asked = 0
         self._ended_rows: list[int] = []
         self._released: list[tuple[int, int, int]] = []
@@ -206,14 +223,79 @@ class Charging:
         self.load.cover(t0_ms, t1_ms)
         self.until_ms = t1_ms
         self._feel_weather(t0_ms)
+        slot = (t0_ms + self.start_ms_of_day) // SLOT_MS
+        if self.asks_again and slot != self.asked_slot:
+            self.asked_slot = slot
+            self._ask_policy_again(t0_ms)
         rows = np.flatnonzero((self.sessions.phase == Phase.CHARGING) & (self.sessions.kind == Work.CHARGE))
         status = np.zeros(len(rows), np.int64)
-        v = self.visits
+        v, feeder = self.visits, self.sites.site_feeder
         cap_w = np.maximum(self.sites.cap_kw * 1000.0 - self._gone_w, 0.0)
-        kernels.flow(rows, t0_ms, t1_ms, cap_w, self.left_w, v.want_w, v.socket_w, v.fraction, status, *self._arrays())
+        feeder_cap_w = self.feeder_cap_w
+        if self._gone_w.any():
+            gone = np.bincount(feeder, self._gone_w, len(feeder_cap_w))
+            feeder_cap_w = np.maximum(feeder_cap_w - gone, 0.0)
+        rule, rank = self._order(rows, t0_ms)
+        kernels.flow(
+            rows, t0_ms, t1_ms, cap_w, self.left_w, feeder, feeder_cap_w, self.feeder_left_w, rule, rank,
+            v.want_w, v.socket_w, v.fraction, status, *self._arrays(),
+        )  # fmt: skip
         self._gone_w[:] = 0.0
         for i in np.flatnonzero(status).tolist():
             self._settle(int(rows[i]), int(status[i]))
+
+    def _order(self, rows: NDArray[np.int64], t0_ms: int) -> tuple[int, NDArray[np.float64]]:
+        """The kernel's rule for sharing, and who comes first: least rank."""
+        if self.settings.sharing == "equal":
+            return kernels.EQUAL, np.empty(0)
+        if self.settings.sharing == "first":
+            return kernels.IN_ORDER, self.visits.plugged_ms[rows].astype(float)
+        question = self._question(rows, t0_ms)
+        return kernels.IN_ORDER, question.left_h - question.full_power_h
+
+    def _ask_policy_again(self, t0_ms: int) -> None:
+        """Let a policy of powers decide on everybody on a socket; who is full and gives energy back wakes up."""
+        s, v = self.sessions, self.visits
+        idle = (s.phase == Phase.IDLE) & v.gives
+        rows = np.flatnonzero(((s.phase == Phase.CHARGING) | idle) & (s.kind == Work.CHARGE))
+        if not len(rows):
+            return
+        question = self._question(rows, t0_ms)
+        kw = ask(self.policy, question)
+        if isinstance(kw, Answer):
+            raise PolicyError("a policy must return powers always or never")
+        v.fraction[rows] = kw / question.rated_kw
+        for row in rows[idle[rows] & (kw < 0)].tolist():
+            v.from_ms[row], v.done_ms[row], v.outcome[row] = t0_ms, -1, Outcome.NONE
+            s.arm(row, Phase.CHARGING, -1)
+
+    def _question(self, rows: NDArray[np.int64], now_ms: int) -> Question:
+        """What a policy may know about sessions now."""
+        s, v, fleet = self.sessions, self.visits, self.fleet
+        car, site, dc = s.car[rows], s.site[rows], v.dc[rows]
+        battery, watts = fleet.battery_j[car], v.socket_w[rows]
+        need_j = np.maximum(v.target_j[rows] - battery, 0)
+        of_day = (now_ms + self.start_ms_of_day) % _DAY_MS
+        kind = self.sites.site_kind[site]
+        n = len(rows)
+        return Question(
+            now_ms=np.full(n, now_ms),
+            of_day_ms=np.full(n, of_day),
+            site_kind=kind,
+            site=site,
+            feeder=self.sites.site_feeder[site],
+            car=car,
+            soc=battery / fleet.capacity_j[car],
+            need_j=need_j,
+            rated_kw=np.where(dc, watts / self.efficiency[2], watts) / 1000.0,
+            full_power_h=need_j / np.where(dc, watts, _at_battery(watts, self.efficiency)) / 3600.0,
+            leave_ms=v.leave_ms[rows],
+            timer=self.timer_user[car],
+            gives=v.gives[rows],
+            spare_j=np.where(v.gives[rows], np.maximum(battery - v.floor_j[rows], 0), 0),
+            house_kw=np.where(kind == SiteKind.HOME, house_kw(of_day), 0.0),
+            price=coming(self.prices, of_day),
+        )
 
     def released(self) -> Released:
         """Visits that ended by themselves since the last call, in order of time; also writes the ended sessions."""
@@ -277,22 +359,19 @@ class Charging:
         if v.dc[row]:
             watts = min(watts, float(self.curve_w[fleet.model[car]].max())) / self.efficiency[2]
         self.rated_w[car] = max(self.rated_w[car], watts)
-        one = slice(car, car + 1)
-        moment = np.array([now])
-        question = Question(
-            now_ms=moment,
-            of_day_ms=(moment + self.start_ms_of_day) % _DAY_MS,
-            site_kind=self.sites.site_kind[s.site[row : row + 1]],
-            car=s.car[row : row + 1].copy(),
-            soc=fleet.battery_j[one] / fleet.capacity_j[one],
-            need_j=np.maximum(v.target_j[row : row + 1] - fleet.battery_j[one], 0),
-            rated_kw=v.socket_w[row : row + 1] / 1000.0,
-            leave_ms=v.leave_ms[row : row + 1].copy(),
-            timer=self.timer_user[one].copy(),
-        )
-        answer = ask(self.policy, question)
-        v.fraction[row] = answer.fraction[0]
-        s.arm(row, Phase.STARTING, max(int(answer.start_ms[0]), now + round(self.settings.handshake_s * 1000)))
+        start = now + round(self.settings.handshake_s * 1000)
+        if self.policy is not uncontrolled:
+            v.gives[row] = self.gives_back[car] and self.sites.site_kind[s.site[row]] == SiteKind.HOME
+            v.floor_j[row] = round(self.reserve * int(fleet.capacity_j[car]))
+            question = self._question(np.array([row]), now)
+            answer = ask(self.policy, question)
+            if isinstance(answer, Answer):
+                v.fraction[row] = answer.fraction[0]
+                start = max(int(answer.start_ms[0]), start)
+            else:
+                v.fraction[row] = answer[0] / question.rated_kw[0]
+                self.asks_again = True
+        s.arm(row, Phase.STARTING, start)
 
     def _begin(self, row: int) -> None:
         """First current, here and now, inside the tick."""
@@ -303,7 +382,10 @@ class Charging:
             v.stop_ms[row] = now + round(self.settings.fast_limit_min * 60_000)
         s.arm(row, Phase.CHARGING, -1)
         if self.until_ms > now:
-            args = (self.until_ms, self.left_w, v.want_w, v.socket_w, v.fraction, *self._arrays())
+            feeder = self.sites.site_feeder
+            args = (
+                self.until_ms, self.left_w, feeder, self.feeder_left_w, v.want_w, v.socket_w, v.fraction, *self._arrays(),
+            )  # fmt: skip
             self._settle(row, kernels.begin(row, *args))
 
     def _settle(self, row: int, status: int) -> None:
@@ -324,6 +406,7 @@ class Charging:
         """The last joule is in: leave, or stay on the socket until the world takes the car."""
         site = int(self.sessions.site[row])
         self.left_w[site] += self.visits.grant_w[row]
+        self.feeder_left_w[self.sites.site_feeder[site]] += self.visits.grant_w[row]
         self.visits.grant_w[row] = 0.0
         if self.visits.leave_ms[row] < 0 or self.sites.site_kind[site] == SiteKind.FAST:
             self._done_with(row, Outcome(self.visits.outcome[row]))
@@ -355,7 +438,7 @@ class Charging:
             v.outcome[row] = Outcome.LEFT
         elif phase == Phase.CHARGING:
             if at > s.now_ms:
-                self._gone_w[site] += v.grant_w[row]
+                self._gone_w[site] += max(float(v.grant_w[row]), 0.0)
             self.load.cover(s.now_ms, at)
             status = kernels.charge(row, at, *self._arrays())
             if status == kernels.GOES_ON:
@@ -387,9 +470,9 @@ class Charging:
         """Arrays and scalars that every charging kernel takes last, in their order."""
         s, v, f, load = self.sessions, self.visits, self.fleet, self.load
         return (
-            s.car, s.site, v.dc, v.grant_w, v.target_j, v.stop_ms, v.from_ms, v.energy_j, v.meter_j, v.loss_j, v.part_j,
-            v.meter_part_j, f.model, f.capacity_j, f.battery_j, f.charged_j, f.meter_j, self.curve_w, load.open_j,
-            load.first, load.interval_ms, *self.efficiency,
+            s.car, s.site, v.dc, v.grant_w, v.target_j, v.floor_j, v.stop_ms, v.from_ms, v.energy_j, v.meter_j, v.loss_j,
+            v.given_j, v.part_j, v.meter_part_j, f.model, f.capacity_j, f.battery_j, f.charged_j, f.meter_j, self.curve_w, load.open_j,
+            load.first, load.interval_ms, *self.efficiency, self.give_eta,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- tables, sums, restore
@@ -475,3 +558,19 @@ class Charging:
         rows = s.live(Work.CHARGE)
         leaving = (s.phase[rows] == Phase.LEAVING) & (self.visits.plugged_ms[rows] < 0)
         return np.asarray(rows[(s.phase[rows] == Phase.QUEUED) | leaving])
+
+
+def _at_battery(meter_w: ArrayLike, efficiency: tuple[float, float, float]) -> NDArray[np.float64]:
+    """Power that reaches the battery through an onboard charger (as `kernels.battery_power`, for arrays)."""
+    watts = np.asarray(meter_w, float)
+    return np.asarray(efficiency[1] * watts**2 / np.maximum(watts + efficiency[0], 1e-9))
+
+
+def _gives_back(
+    fleet: Fleet, catalogue: Models, settings: ChargingSettings, *, market: str, seed: int
+) -> NDArray[np.bool_]:
+    """Cars that can feed a house: a CHAdeMO inlet, and the box for it at home (facts charging: v2h)."""
+    known = facts.load("charging")["v2h"]["adoption_share_japan_ev_homes_2022"] if market == "japan" else 0.0
+    share = float(known) if settings.v2x_share is None else settings.v2x_share
+    lucky = chance(seed, Stream.TIMER, np.arange(len(fleet)), 1) < share
+    return np.asarray(lucky & (np.asarray(catalogue.dc_socket)[fleet.model] == CHADEMO))
