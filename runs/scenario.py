@@ -116,7 +116,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`) are looked for beside the scenario file first.
+        Files named in it (`map`, `fleet.models`, `charging.policy`, `charging.sites`) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -131,6 +131,12 @@ class Scenario(TwinSettings):
             raw["map"] = beside(path, raw["map"])
         if isinstance(fleet := raw.get("fleet"), dict) and "models" in fleet:
             fleet["models"] = beside(path, fleet["models"])
+        if isinstance(charging := raw.get("charging"), dict):
+            if isinstance(policy := charging.get("policy"), str) and ":" in policy:
+                file, _, function = policy.rpartition(":")
+                charging["policy"] = f"{beside(path, file)}:{function}"
+            if "sites" in charging:
+                charging["sites"] = beside(path, charging["sites"])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -228,6 +234,12 @@ class Scenario(TwinSettings):
             lines += ["", f"[{key}]"]
             lines += [line_of(k, getattr(table, k), f.description) for k, f in type(table).model_fields.items()]
         return "\n".join(lines) + "\n"
+
+    def files(self) -> dict[str, Path]:
+        """Files that the scenario names besides its map, by key."""
+        policy, _, _ = self.charging.policy.rpartition(":")
+        named = {"fleet.models": self.fleet.models, "charging.policy": policy, "charging.sites": self.charging.sites}
+        return {key: Path(name) for key, name in named.items() if name}
 
     def build(self) -> Twin:
         """Build map, fleet and world: a `mesa.Model` ready to step."""

@@ -1,6 +1,6 @@
 """Everything that waits, as rows of one table, and the SimPy environment that follows the world's clock.
 
-A session is a charge, an install, a large upload. What it is and what it waits for stands in its row; its SimPy
+A session is a charge, an install, a large upload, the life of a charging bay. What it is and what it waits for stands in its row; its SimPy
 process only waits for the moment the row names and then calls the room's step. So a process can be entered at any
 phase, and the table alone is enough to start everything again (`revive`).
 """
@@ -38,6 +38,7 @@ class Work(IntEnum):
     CHARGE = 1
     UPLOAD = 2
     INSTALL = 3
+    REPAIR = 4
 
 
 class SessionError(ValueError):

@@ -122,6 +122,9 @@ class ChargingSettings(Settings):
     extra_fast_sites: int = Field(
         0, ge=0, le=10_000, description="fast-charge sites added by the scenario on main roads"
     )
+    sites: str = Field("", description="CSV or GeoJSON file of further sites, see docs/charging.md")
+    failures_per_1000_h: NotNegative = Field(0.0, description="breakdowns of one socket in 1000 hours")
+    repair_h: Positive = Field(24.0, description="mean time until a broken socket works again")
 
     @field_validator("policy")
     @classmethod

@@ -18,6 +18,7 @@ from twin import facts
 from twin.chance import Stream, chance
 from twin.charging import kernels
 from twin.charging.access import build_sites
+from twin.charging.breakdowns import Breakdowns
 from twin.charging.choice import Choice
 from twin.charging.models import Models, accepted_share, read_models
 from twin.charging.policies import Answer, Policy, PolicyError, Question, ask, uncontrolled
@@ -135,7 +136,10 @@ class Charging:
         self._meter_before_j = int(fleet.meter_j.sum())
         self._finished = False
         self.queues = Queues(self.sites, charging, sessions)
-        self.choice = Choice(city.network, fleet, self.sites, self.queues, self.fits, self.ac_w, self.curve_w)
+        self.choice = Choice(
+            city.network, fleet, self.sites, self.queues, self.fits, self.ac_w, self.curve_w,
+            start_ms_of_day=self.start_ms_of_day,
+        )  # fmt: skip
         self._steps: dict[int, Step] = {
             Phase.COMING: self._ask,
             Phase.QUEUED: self._turn,
@@ -144,6 +148,7 @@ class Charging:
             Phase.LEAVING: self._leave,
         }
         sessions.room(Work.CHARGE, self._step, self.visits)
+        self.breakdowns = Breakdowns(self.sites, self.queues, sessions, charging, seed=seed, cut=self._cut)
 
     # ---------------------------------------------------------------- what the world asks
 
@@ -323,6 +328,13 @@ class Charging:
         car, site, now = int(s.car[row]), int(s.site[row]), s.now_ms
         socket, wait_ms = self.choice.best_socket(car, site)
         public = self.sites.site_kind[site] >= SiteKind.PUBLIC
+        shut = Outcome.BROKEN if wait_ms == np.inf else Outcome.NONE
+        if public and not self.choice.open_now()[site]:
+            shut = Outcome.CLOSED
+        if public and shut:
+            self._done_with(row, shut)
+            self._finish_row(row)
+            return
         if public and wait_ms > self.settings.balk_min * 60_000:
             self._done_with(row, Outcome.BALKED)
             self._finish_row(row)
@@ -408,7 +420,8 @@ class Charging:
         self.left_w[site] += self.visits.grant_w[row]
         self.feeder_left_w[self.sites.site_feeder[site]] += self.visits.grant_w[row]
         self.visits.grant_w[row] = 0.0
-        if self.visits.leave_ms[row] < 0 or self.sites.site_kind[site] == SiteKind.FAST:
+        broken = self.visits.outcome[row] == Outcome.BROKEN
+        if self.visits.leave_ms[row] < 0 or broken or self.sites.site_kind[site] == SiteKind.FAST:
             self._done_with(row, Outcome(self.visits.outcome[row]))
             self._leave(row)
         else:
@@ -423,6 +436,24 @@ class Charging:
         elif v.outcome[row] == Outcome.LEFT_QUEUE:
             self.queues.leave(row, int(s.site[row]), int(v.wait_ms[row]))
         self._finish_row(row)
+
+    def _cut(self, socket: int) -> None:
+        """A socket of a group has broken: who plugged in last there goes, when current that is counted has flowed."""
+        s, v = self.sessions, self.visits
+        on = (v.socket == socket) & (s.kind == Work.CHARGE)
+        on &= np.isin(s.phase, (Phase.STARTING, Phase.CHARGING, Phase.ENDING, Phase.IDLE))
+        rows = np.flatnonzero(on)
+        staying = rows[v.outcome[rows] != Outcome.BROKEN]
+        if len(staying) <= max(self.queues.working(socket), 0):
+            return
+        row = int(staying[np.argmax(v.session_id[staying])])
+        if s.phase[row] == Phase.ENDING:  # it leaves by itself
+            return
+        at = max(int(v.from_ms[row]), s.now_ms) if s.phase[row] == Phase.CHARGING else s.now_ms
+        v.outcome[row] = Outcome.BROKEN
+        if v.done_ms[row] < 0:
+            v.done_ms[row] = at
+        s.arm(row, Phase.ENDING, at)
 
     def _take(self, row: int, car: int, at: int) -> None:
         """The world takes a car away (see `depart`)."""
@@ -531,8 +562,20 @@ class Charging:
         return [self.table, self.load.table]
 
     def grid_summary(self) -> dict[str, float]:
-        """energy_kwh, peak_kw, peak_time_s and coincidence; see `GridLoad.summary`."""
-        return self.load.summary(self.rated_w)
+        """energy_kwh, peak_kw, peak_time_s and coincidence (see `GridLoad.summary`), given_kwh and battery_wear_kwh.
+
+        The last two: energy given back at the meter, and the battery capacity that all cars together lost by it (facts
+        charging: v2h).
+        """
+        live = np.append(self.sessions.live(Work.CHARGE), self._ended_rows).astype(np.int64)
+        given_j = self.record.sums["given_j"] + (0 if self._finished else int(self.visits.given_j[live].sum()))
+        given_kwh = given_j / 3.6e6
+        wear = facts.load("charging")["v2h"]["capacity_lost_per_full_cycle"]
+        return {
+            **self.load.summary(self.rated_w),
+            "given_kwh": given_kwh,
+            "battery_wear_kwh": given_kwh / self.give_eta * wear,
+        }
 
     def revive(self, env: simpy.Environment) -> None:
         """Go on in a new SimPy environment from the tables alone, between two ticks.

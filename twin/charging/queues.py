@@ -16,6 +16,15 @@ PRIOR_STAYS = 10
 """The stay expected beforehand weighs as much as this many stays seen."""
 
 
+class Bays(simpy.Resource):
+    """Equal sockets of a site, of which some may break."""
+
+    def resize(self, capacity: int) -> None:
+        """Have `capacity` working sockets; who waits moves up when there are more."""
+        self._capacity = capacity
+        self._trigger_put(None)
+
+
 class Queues:
     """Sockets, who holds one, who waits, and the integrals that Little's law needs.
 
@@ -31,13 +40,14 @@ class Queues:
         self.sites, self.sessions = sites, sessions
         self.waiting = np.zeros(len(sites.socket_kw), np.int64)
         self.taken = np.zeros(len(sites.socket_kw), np.int64)
+        self.broken = np.zeros(len(sites.socket_kw), np.int64)
         self.plugged_sum_ms = np.zeros(len(sites.socket_kw), np.int64)
         self.queue = np.zeros(len(sites), np.int64)
         self.area_ms = np.zeros(len(sites), np.int64)
         self.wait_ms = np.zeros(len(sites), np.int64)
         self._changed_ms = np.zeros(len(sites), np.int64)
         self._env = sessions.env
-        self._bays: dict[int, simpy.Resource] = {}
+        self._bays: dict[int, Bays] = {}
         self._held: dict[int, Request] = {}
         self._socket_of: dict[int, int] = {}
         stay = np.full(len(SiteKind), settings.ac_stay_min)
@@ -45,16 +55,29 @@ class Queues:
         self._stay_sum_ms = stay * 60_000 * PRIOR_STAYS
         self._stays = np.full(len(SiteKind), PRIOR_STAYS)
 
-    def _bay(self, socket: int) -> simpy.Resource:
+    def _bay(self, socket: int) -> Bays:
         if socket not in self._bays:
-            self._bays[socket] = simpy.Resource(self._env, int(self.sites.socket_count[socket]))
+            self._bays[socket] = bays = Bays(self._env, int(self.sites.socket_count[socket]))
+            if self.broken[socket]:
+                bays.resize(self.working(socket))
         return self._bays[socket]
+
+    def working(self, socket: int) -> int:
+        """Sockets of a group that are not broken."""
+        return int(self.sites.socket_count[socket] - self.broken[socket])
+
+    def resize(self, socket: int, more_broken: int) -> None:
+        """Count a socket of a group as broken (1) or repaired (-1)."""
+        self.broken[socket] += more_broken
+        self._bay(socket).resize(self.working(socket))
 
     def expected_wait_ms(self, socket: int) -> float:
         """Expected wait of a car that asks for this group of sockets now."""
         bay = self._bay(socket)
         if bay.count < bay.capacity:
             return 0.0
+        if bay.capacity <= 0:
+            return float("inf")
         kind = self.sites.site_kind[self.sites.socket_site[socket]]
         stay = float(self._stay_sum_ms[kind] / self._stays[kind])
         elapsed = self.sessions.now_ms - float(self.plugged_sum_ms[socket]) / bay.count
@@ -64,8 +87,9 @@ class Queues:
         """The same for all groups of sockets, shape (n_sockets,)."""
         stay = (self._stay_sum_ms / self._stays)[self.sites.site_kind[self.sites.socket_site]]
         elapsed = self.sessions.now_ms - self.plugged_sum_ms / np.maximum(self.taken, 1)
-        wait = (self.waiting * stay + np.maximum(stay - elapsed, stay / 10)) / self.sites.socket_count
-        return np.where(self.taken < self.sites.socket_count, 0.0, wait)
+        working = self.sites.socket_count - self.broken
+        wait = (self.waiting * stay + np.maximum(stay - elapsed, stay / 10)) / np.maximum(working, 1)
+        return np.where(self.taken < working, 0.0, np.where(working > 0, wait, np.inf))
 
     def request(self, row: int, socket: int) -> bool:
         """Ask for a socket; True when it is there at once, else the row has a place in the queue."""
@@ -149,5 +173,10 @@ class Queues:
         """
         self._env = env
         self._bays.clear()
+        # who is on a socket that has just broken still holds it until the tick ends
+        for socket in np.flatnonzero(self.broken).tolist():
+            self._bays[socket] = Bays(env, int(self.sites.socket_count[socket]))
         self._held = {row: self._bay(socket).request() for row, socket in held}
+        for socket in np.flatnonzero(self.broken).tolist():
+            self._bays[socket].resize(self.working(socket))
         return {row: self._bay(socket).request() for row, socket in queued}

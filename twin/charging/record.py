@@ -28,7 +28,7 @@ SESSIONS = {
     "soc_in": Column("f8", "", "state of charge when it asked, 0 to 1"),
     "soc_out": Column("f8", "", "state of charge when it left, 0 to 1"),
     "wait_s": Column("f8", "s", "time in the queue"),
-    "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue or open"),
+    "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue, open, closed or broken"),
 }
 
 _CONNECTORS = np.array((*SOCKET_KINDS, ""), object)
@@ -89,9 +89,12 @@ class Record:
         return abs(asked - live - int(self.ended[1:].sum())) + int(self.ended[Outcome.NONE])
 
     def queue_summary(self) -> dict[str, float]:
-        """Waited (longer than 0), mean wait over all who did not balk and over those who waited, balked, reneged."""
-        balked = int(self.ended[Outcome.BALKED])
-        stayed = int(self.ended.sum()) - balked
+        """Waited (longer than 0), mean wait over all who stayed and over those who waited, balked, reneged, closed, broken.
+
+        Who balked or came to a closed site did not stay.
+        """
+        balked, closed = int(self.ended[Outcome.BALKED]), int(self.ended[Outcome.CLOSED])
+        stayed = int(self.ended.sum()) - balked - closed
         wait_s, waited = self.sums["wait_ms"] / 1000, self.sums["waited"]
         return {
             "waited": waited,
@@ -99,6 +102,8 @@ class Record:
             "mean_wait_of_waiting_s": wait_s / waited if waited else 0.0,
             "balked": balked,
             "reneged": int(self.ended[Outcome.RENEGED]),
+            "closed": closed,
+            "broken": int(self.ended[Outcome.BROKEN]),
         }
 
 

@@ -33,9 +33,11 @@ class Outcome(IntEnum):
     RENEGED = 6  # lost patience in the queue
     LEFT_QUEUE = 7  # the car was needed while it stood in the queue
     OPEN = 8  # still there when the run ended
+    CLOSED = 9  # outside the site's opening hours
+    BROKEN = 10  # its socket broke, or none of the site worked
 
 
-OUTCOMES = ("", "full", "done", "limit", "left", "balked", "reneged", "left_queue", "open")
+OUTCOMES = ("", "full", "done", "limit", "left", "balked", "reneged", "left_queue", "open", "closed", "broken")
 
 _COLUMNS = {
     "session_id": "i8",
