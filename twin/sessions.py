@@ -84,6 +84,7 @@ class Sessions:
         self._last_serial = 0
         self._free = list(range(rows - 1, -1, -1))
         self._process: dict[int, simpy.Process] = {}
+        self._asleep: dict[int, simpy.Event] = {}
         self._steps: dict[int, Step] = {}
         self._columns: list[Grows] = []
         for name, dtype in _COLUMNS.items():
@@ -133,8 +134,14 @@ class Sessions:
             raise SessionError(f"session row {row}: due at {due} ms, but it is {self.env.now} ms already")
         self._stamp(row, phase, due)
         process = self._process[row]
-        if process is not self.env.active_process:
+        if process is self.env.active_process:
+            return
+        asleep = self._asleep.pop(row, None)
+        if asleep is None or due < 0:
             process.interrupt()
+        else:  # it waits for nothing but this: ring its own bell at the moment, as a simpy.Timeout does
+            asleep._ok, asleep._value = True, None
+            self.env.schedule(asleep, delay=due - self.env.now)
 
     def close(self, row: int) -> None:
         """End a session; called by its own step. The row keeps its values until `recycle`."""
@@ -142,6 +149,7 @@ class Sessions:
             raise SessionError(f"session row {row}: only its own step may close it")
         self.phase[row] = FREE
         self.turn.pop(row, None)
+        self._asleep.pop(row, None)
         del self._process[row]
 
     def recycle(self, row: int) -> None:
@@ -165,6 +173,7 @@ class Sessions:
             raise SessionError(f"the new clock stands at {env.now} ms, the table at {self.env.now} ms")
         self.env = env
         self.turn = dict(turns)
+        self._asleep.clear()
         rows = np.flatnonzero(self.phase != FREE)
         for row in rows[np.argsort(self.serial[rows])].tolist():
             self._process[row] = env.process(self._follow(row))
@@ -180,10 +189,12 @@ class Sessions:
 
     def _moment(self, row: int) -> simpy.Event:
         turn, due = self.turn.get(row), int(self.due[row])
-        alarm = self.env.event() if due < 0 else self.env.timeout(due - self.env.now)
-        if turn is None:
-            return alarm
-        return turn if due < 0 else turn | alarm
+        if turn is not None:
+            return turn if due < 0 else turn | self.env.timeout(due - self.env.now)
+        if due >= 0:
+            return self.env.timeout(due - self.env.now)
+        self._asleep[row] = alarm = self.env.event()
+        return alarm
 
     def _stamp(self, row: int, phase: int, due: int) -> None:
         self._last_serial += 1

@@ -180,27 +180,41 @@ class Charging:
             When a car is at a site already, has no battery, or no socket there fits it.
         """
         given = np.broadcast_arrays(np.atleast_1d(cars), sites, at_ms, leave_ms, target_j)
-        fleet, v = self.fleet, self.visits
-        for car, site, at, leave, target in zip(*(a.tolist() for a in given), strict=True):
-            if self.car_session[car] >= 0:
-                raise ChargingError(f"car {car} is at site {self.sessions.site[self.car_session[car]]} already")
-            if fleet.capacity_j[car] <= 0 or not 0 <= site < len(self.sites):
-                raise ChargingError(f"car {car} cannot charge at site {site}: no battery or no such site")
-            if not self.choice.sockets(car, site):
-                raise ChargingError(f"car {car}: no socket of site {site} ({self.sites.name[site]}) fits it")
-            if at < self.sessions.now_ms:
-                raise ChargingError(
-                    f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms"
-                )
-            row = self.sessions.open(Work.CHARGE, car=car, site=site, phase=Phase.COMING, due=at, asked=at)
-            v.clear(row)
-            v.session_id[row] = self.asked
-            v.leave_ms[row] = leave
-            v.target_j[row] = min(target, fleet.capacity_j[car])
-            v.soc_in_j[row] = fleet.battery_j[car]
-            self.asked += 1
+        s, rows = self.sessions, list[int]()
+        for car, site, at in zip(*(a.tolist() for a in given[:3]), strict=True):
+            try:
+                self._may_come(car, site, at)
+            except ChargingError:
+                self._enter(rows, *given)
+                raise
+            row = s.open(Work.CHARGE, car=car, site=site, phase=Phase.COMING, due=at, asked=at)
             self.car_session[car] = row
-            fleet.state[car] = State.QUEUED
+            rows.append(row)
+        self._enter(rows, *given)
+
+    def _may_come(self, car: int, site: int, at: int) -> None:
+        fleet = self.fleet
+        if self.car_session[car] >= 0:
+            raise ChargingError(f"car {car} is at site {self.sessions.site[self.car_session[car]]} already")
+        if fleet.capacity_j[car] <= 0 or not 0 <= site < len(self.sites):
+            raise ChargingError(f"car {car} cannot charge at site {site}: no battery or no such site")
+        if not self.choice.sockets(car, site):
+            raise ChargingError(f"car {car}: no socket of site {site} ({self.sites.name[site]}) fits it")
+        if at < self.sessions.now_ms:
+            raise ChargingError(f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms")
+
+    def _enter(self, rows: list[int], cars: ArrayLike, _sites: ArrayLike, _at: ArrayLike, leave_ms: ArrayLike, target_j: ArrayLike) -> None:
+        """Fill the visits of the first `len(rows)` cars."""
+        n, at = len(rows), np.array(rows, np.int64)
+        fleet, v = self.fleet, self.visits
+        car = np.asarray(cars)[:n]
+        v.clear(at)
+        v.session_id[at] = self.asked + np.arange(n)
+        v.leave_ms[at] = np.asarray(leave_ms)[:n]
+        v.target_j[at] = np.minimum(np.asarray(target_j)[:n], fleet.capacity_j[car])
+        v.soc_in_j[at] = fleet.battery_j[car]
+        fleet.state[car] = State.QUEUED
+        self.asked += n
 
     def depart(self, cars: ArrayLike, at_ms: ArrayLike) -> None:
         """The world takes these cars away at `at_ms`, wherever they stand; cars that are at no site are skipped.

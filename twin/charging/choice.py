@@ -50,6 +50,7 @@ class Choice:
         # models with the same connectors see the same sites
         self.inlets, self.inlet_of = np.unique(fits, axis=0, return_inverse=True)
         self.inlet_of = self.inlet_of.reshape(-1)
+        self._fitting: dict[tuple[int, int], list[int]] = {}
         dc = np.isin(sites.socket_kind, DC_SOCKETS)
         offered = sites.open_to_all & (sites.site_kind >= SiteKind.PUBLIC)
         self.usable = self.inlets[:, sites.socket_kind]
@@ -70,9 +71,12 @@ class Choice:
 
     def sockets(self, car: int, site: int) -> list[int]:
         """Groups of sockets of a site that fit a car."""
-        fits = self.fits[self.fleet.model[car]]
-        first, end = self.sites.socket_ptr[site : site + 2].tolist()
-        return [k for k in range(first, end) if fits[self.sites.socket_kind[k]]]
+        known = (int(self.inlet_of[self.fleet.model[car]]), site)
+        if known not in self._fitting:
+            fits = self.inlets[known[0]]
+            first, end = self.sites.socket_ptr[site : site + 2].tolist()
+            self._fitting[known] = [k for k in range(first, end) if fits[self.sites.socket_kind[k]]]
+        return self._fitting[known]
 
     def best_socket(self, car: int, site: int) -> tuple[int, float]:
         """The fitting group with the shortest expected wait, among equals the fastest; and that wait, ms."""

@@ -117,7 +117,7 @@ class Visits:
         self.rows = rows
         self._fresh = [(getattr(self, name), _NONE.get(name, 0)) for name in _COLUMNS]
 
-    def clear(self, row: int) -> None:
-        """Make a row ready for a new session."""
+    def clear(self, rows: NDArray[np.int64]) -> None:
+        """Make rows ready for new sessions."""
         for column, value in self._fresh:
-            column[row] = value
+            column[rows] = value
