@@ -1,7 +1,7 @@
-"""A cohort of electric cars that lives for weeks: driven by the demand room, plugged in by the drivers' own rule,
-charged by the real charging room. What a published trial measured is read off its sessions.
+"""A cohort of electric cars that lives for weeks; what a published trial measured is read off its sessions.
 
-There are no streets: a trip takes its distance at a mean speed. Everything else is the twin's own.
+It is driven by the demand room, plugged in by the drivers' own rule, charged by the real charging room. There are no
+streets: a trip takes its distance at a mean speed. Everything else is the twin's own.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from twin.settings import ChargingSettings, ClimateSettings, DemandSettings, Gri
 from twin.world import DAY_MS, SHORTEST_STAY_MS
 
 MONDAY = datetime(2022, 10, 10)
-TICK_MS = 5 * 60_000
+TICK_MS = 10 * 60_000
 SETTLE_DAYS = 4
 """Days before anything is counted, so that no battery is where it was put."""
 NEAR_M, NEAR_MPS, FAR_MPS = 4000.0, 8.0, 20.0
@@ -102,7 +102,7 @@ def weeks(
     market: str,
     models: tuple[str, ...],
     *,
-    cars: int = 1200,
+    cars: int = 800,
     days: int = 14,
     seed: int = 5,
     ambient_c: float = 15.0,
@@ -173,7 +173,10 @@ class _Life:
         self.metres = np.concatenate([p.km for p in plans]).astype(float) * 1000.0 * self.km_scale
         order = np.lexsort((self.depart, self.car))
         self.car, self.depart, self.to, self.metres = (
-            a[order] for a in (self.car, self.depart, self.to, self.metres)
+            self.car[order],
+            self.depart[order],
+            self.to[order],
+            self.metres[order],
         )
         same = np.append(self.car[1:] == self.car[:-1], False)
         following = np.where(same, np.append(self.depart[1:], _NEVER), _NEVER)
@@ -226,7 +229,7 @@ class _Life:
 
     def _counted(self, days: int) -> Weeks:
         first, last = SETTLE_DAYS * DAY_MS, (SETTLE_DAYS + days) * DAY_MS
-        table = self.charging.table.arrays()
+        table: dict[str, NDArray[Any]] = dict(self.charging.table.arrays())
         asked = table["asked_s"] * 1000
         keep = (asked >= first) & (asked < last)
         sessions = {name: values[keep] for name, values in table.items()}
@@ -235,10 +238,10 @@ class _Life:
         sessions["stay_s"] = sessions["unplugged_s"] - sessions["plugged_s"]
         count = (self.depart >= first) & (self.depart < last)
         driven = len(np.unique(self.car[count] * 1000 + self.depart[count] // DAY_MS))
-        load = self.charging.load.table
+        load: dict[str, NDArray[Any]] = dict(self.charging.load.table.arrays())
         quarter = np.rint((load["time_s"] - first / 1000) / 900).astype(np.int64)
         inside = (quarter >= 0) & (quarter < days * 96)
-        load_kw = np.bincount(quarter[inside], load["power_kw"][inside], days * 96)
+        load_kw = np.bincount(quarter[inside], load["power_kw"][inside], days * 96).astype(float)
         assert set(sessions["kind"]) <= set(SITE_KINDS)
         elsewhere = sum(first <= t < last for t in self.elsewhere)
         return Weeks(len(self.fleet), days, driven, elsewhere, self.elsewhere_kwh, sessions, load_kw)

@@ -24,7 +24,6 @@ from runs.measures_charging import NeedsDataError
 from runs.trip_data import read_trips
 from twin import facts
 from twin.autonomy.propilot import Autonomy
-from twin.chance import Stream, chance
 from twin.cloud.cells import Cells
 from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
@@ -34,7 +33,7 @@ from twin.fleet import sales
 from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
 from twin.fleet.fleet import Fleet, Kind, State
 from twin.ota.campaign import Campaign
-from twin.settings import AutonomySettings, ClimateSettings, DemandSettings, OtaSettings
+from twin.settings import AutonomySettings, ClimateSettings, OtaSettings
 from twin.traffic.traversals import Traversals
 
 SEED = 5

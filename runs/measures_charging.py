@@ -35,7 +35,7 @@ class NeedsDataError(ValueError):
 
 
 def _leaf_days() -> float:
-    """Share of days on which LEAF drivers drive, the only such cohort measured (facts behaviour: us.leaf_ev_project)."""
+    """Share of days on which LEAF drivers drive, the only such cohort measured (facts behaviour: us)."""
     known = facts.load("behaviour")["us"]
     return float(known["annual"]["leaf_km"] / 365 / known["leaf_ev_project_2011"]["day_km_mean"])
 
@@ -49,6 +49,7 @@ def ev_project(_data: Path | None) -> list[float]:
 
 
 def electric_nation(_data: Path | None) -> list[float]:
+    """European habits on the days that LEAF drivers drive; one size of battery stands for a mixed fleet."""
     w = weeks("europe", ("leaf_ze1_40",), home_access=1.0, moving=_leaf_days(), ambient_c=10.0)
     home = w.at("home")
     stay_h = w.sessions["stay_s"][home] / 3600
@@ -66,13 +67,13 @@ def my_electric_avenue(_data: Path | None) -> list[float]:
     return [float((a_day == 1).mean()), float((w.sessions["outcome"][home] == "full").mean())]
 
 
-def _cold_weeks(home_kw: float) -> Weeks:
-    return weeks("us", ("leaf_ze0_24",), home_access=1.0, home_kw=home_kw, ambient_c=5.0)
+def _cold_weeks(home_kw: float, *, cars: int) -> Weeks:
+    return weeks("us", ("leaf_ze0_24",), cars=cars, home_access=1.0, home_kw=home_kw, ambient_c=5.0)
 
 
 def diversified_peak(_data: Path | None) -> list[float]:
     """Highest quarter of an hour of a winter fortnight, mean over groups of 100 cars, kW per car."""
-    w = _cold_weeks(3.3)
+    w = _cold_weeks(3.3, cars=800)
     groups = _group_load_kw(w, size=100)
     return [float(groups.max(axis=1).mean() / 100)]
 
@@ -87,7 +88,7 @@ def spare_capacity(_data: Path | None) -> list[float | None]:
     grid = facts.load("grid")
     low, high = grid["ev_impact"]["my_electric_avenue"]["ev_penetration_trigger"]
     customers = grid["europe"]["network"]["customers_per_lv_feeder"]
-    w = _cold_weeks(grid["ev_impact"]["my_electric_avenue"]["charger_kw"])
+    w = _cold_weeks(grid["ev_impact"]["my_electric_avenue"]["charger_kw"], cars=1200)
     found = []
     for share in (low, (low + high) / 2, high):
         size = round(customers * share)
@@ -161,6 +162,7 @@ def leaf_half_hour(_data: Path | None) -> list[float]:
 
 
 def dc_minutes(_data: Path | None) -> list[float]:
+    """Warm batteries."""
     # Sakura takes 30 kW at most; the Ariya test was at a 150 kW post, above what the car takes
     return [
         fast_charge("sakura_20", market="japan", first=0.0, last=0.8, post_kw=30.0)[1],
@@ -222,6 +224,7 @@ def station_sessions(real: RealSessions) -> Predicted:
 
 
 def epfl(data: Path | None) -> list[float]:
+    """Means over measured means."""
     found = station_sessions(_real(data, "epfl"))
     return [
         float(found.minutes.mean() / found.real_minutes.mean()), float(found.kwh.mean() / found.real_kwh.mean())

@@ -89,7 +89,8 @@ def read_sessions(folder: Path, name: str) -> RealSessions:
         except (KeyError, ValueError, pa.ArrowException, OSError) as error:
             raise SessionDataError(f"{path}: cannot be read as charging sessions: {_line(error)}") from None
     tables = pa.concat_tables([p.columns for p in parts], promote_options="default")
-    return RealSessions(*(np.concatenate([p[i] for p in parts]) for i in range(4)), tables)
+    hour, stay_h, energy, kind = (np.concatenate([p[i] for p in parts]) for i in range(4))
+    return RealSessions(hour, stay_h, energy, kind, tables)
 
 
 def _read(path: Path) -> RealSessions:
@@ -141,9 +142,7 @@ def tabulate(parts: list[RealSessions]) -> dict[str, dict[str, Any]]:
             "hour_share": share.round(4).tolist(),
             "stay_h": [np.quantile(s[part == p], LEVELS).round(3).tolist() for p in range(4)],
             "stay_cuts_h": cuts.tolist(),
-            "energy_kwh": [
-                np.quantile(e[np.searchsorted(cuts, s) == b], LEVELS).round(3).tolist() for b in range(3)
-            ],
+            "energy_kwh": [np.quantile(e[np.searchsorted(cuts, s) == b], LEVELS).round(3).tolist() for b in range(3)],
         }
     return out
 
@@ -180,4 +179,4 @@ SOURCES = {
 
 if __name__ == "__main__":
     sets = [read_sessions(Path(sys.argv[1]), name) for name in SETS]
-    print("\n".join(to_toml(tabulate(sets), SOURCES)))
+    sys.stdout.write("\n".join(to_toml(tabulate(sets), SOURCES)) + "\n")

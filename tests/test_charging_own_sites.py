@@ -22,7 +22,10 @@ HOUR, MINUTE = 3_600_000, 60_000
 CITY = toy_city(5)
 HEAD = "name,lat,lon,connector,count,kw,open,operator,price,cap_kw,access\n"
 AT = f"{CITY.network.node_lat[7]},{CITY.network.node_lon[7]}"
-GOOD = f"Harbour,{AT},ccs,2,150,06:00-22:00,City Power,0.45,200,public\nHarbour,{AT},chademo,1,,,,,,\nHarbour,{AT},type2,4,,,,,,\n"
+GOOD = (
+    f"Harbour,{AT},ccs,2,150,06:00-22:00,City Power,0.45,200,public\n"
+    f"Harbour,{AT},chademo,1,,,,,,\nHarbour,{AT},type2,4,,,,,,\n"
+)
 
 
 def write(folder: Path, rows: str, name: str = "own.csv") -> Path:
@@ -51,7 +54,11 @@ def test_a_csv_file_gives_a_slow_and_a_fast_site(tmp_path):
 def test_geojson_says_the_same(tmp_path):
     path = tmp_path / "own.geojson"
     lat, lon = (float(v) for v in AT.split(","))
-    sockets = [{"connector": "ccs", "count": 2, "kw": 150}, {"connector": "chademo"}, {"connector": "type2", "count": 4}]
+    sockets = [
+        {"connector": "ccs", "count": 2, "kw": 150},
+        {"connector": "chademo"},
+        {"connector": "type2", "count": 4},
+    ]
     said = {"name": "Harbour", "sockets": sockets, "open": "06:00-22:00", "operator": "City Power", "price": 0.45}
     point = {"type": "Point", "coordinates": [lon, lat]}
     feature = {"type": "Feature", "geometry": point, "properties": {**said, "cap_kw": 200}}
@@ -117,7 +124,7 @@ def test_a_closed_site_is_not_shown_and_turns_cars_away(tmp_path):
     assert own in charging.candidates(7, 0)[0]
     charging.arrive([0, 1], own, [10 * MINUTE, 61 * MINUTE], -1, 30 * KWH)
     run(charging, HOUR)
-    shown, crow_m, kw, wait_s = charging.candidates(7, 2)
+    shown, crow_m, _, _ = charging.candidates(7, 2)
     assert own not in shown
     assert (np.isinf(crow_m) == (shown < 0)).all()
     run(charging, 2 * HOUR)
@@ -153,7 +160,9 @@ def test_bays_are_down_as_long_as_rates_and_repairs_say():
 
 def test_a_car_on_a_broken_socket_is_sent_on_and_the_next_one_is_not_let_in():
     charging, site = failing(2)
-    ccs = int(np.flatnonzero(charging.choice.usable[charging.choice.inlet_of[1]] & (charging.sites.socket_site == site))[0])
+    ccs = int(
+        np.flatnonzero(charging.choice.usable[charging.choice.inlet_of[1]] & (charging.sites.socket_site == site))[0]
+    )
     charging.sites.socket_count[ccs] = 1
     charging.arrive(0, site, 0, -1, 90 * KWH)
     run(charging, 10 * MINUTE)
@@ -174,7 +183,9 @@ def test_a_car_on_a_broken_socket_is_sent_on_and_the_next_one_is_not_let_in():
 
 def test_who_waits_moves_up_when_a_bay_is_repaired():
     charging, site = failing(2, balk_min=1e9, patience_min=1e9)
-    ccs = int(np.flatnonzero(charging.choice.usable[charging.choice.inlet_of[1]] & (charging.sites.socket_site == site))[0])
+    ccs = int(
+        np.flatnonzero(charging.choice.usable[charging.choice.inlet_of[1]] & (charging.sites.socket_site == site))[0]
+    )
     charging.sites.socket_count[ccs] = 2
     charging.queues.resize(ccs, 1)
     charging.arrive([0, 1], site, [0, 1], -1, 90 * KWH)

@@ -263,7 +263,10 @@ def test_a_scenario_finds_the_policy_beside_it_and_the_manifest_knows_it(tmp_pat
     from runs import cli
 
     (tmp_path / "mine.py").write_text(SMOOTH.replace("BAD", "np.full(len(question.car), 99.0)"))
-    text = '[charging]\nhome_access = 1.0\npolicy = "mine.py:{}"\n[fleet]\ncars = 30\nbev = 1.0\nepower = 0.0\n[demand]\nother_traffic = 0.0\n'
+    text = (
+        '[charging]\nhome_access = 1.0\npolicy = "mine.py:{}"\n'
+        "[fleet]\ncars = 30\nbev = 1.0\nepower = 0.0\n[demand]\nother_traffic = 0.0\n"
+    )
     scenario = tmp_path / "own.toml"
     city = tmp_path / "toy.map.npz"
     toy_city(6).save(city)

@@ -1,8 +1,8 @@
 """Everything that waits, as rows of one table, and the SimPy environment that follows the world's clock.
 
-A session is a charge, an install, a large upload, the life of a charging bay. What it is and what it waits for stands in its row; its SimPy
-process only waits for the moment the row names and then calls the room's step. So a process can be entered at any
-phase, and the table alone is enough to start everything again (`revive`).
+A session is a charge, an install, a large upload, the life of a charging bay. What it is and what it waits for stands
+in its row; its SimPy process only waits for the moment the row names and then calls the room's step. So a process can
+be entered at any phase, and the table alone is enough to start everything again (`revive`).
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ class ChargingSettings(Settings):
         description="prices by [from hour, to hour, price per kWh], the whole day; a night tariff when left out",
     )
     sharing: Literal["equal", "first", "laxity"] = Field(
-        "equal", description="who gets what a site or feeder may draw: all alike, who came first, whose time is shortest"
+        "equal",
+        description="who gets what a site or feeder may draw: all alike, who came first, whose time is shortest",
     )
     feeder_cap_kw: Positive | None = Field(
         None, description="most that the charging of one feeder may draw; no limit when left out"

@@ -73,7 +73,9 @@ def work_access(market: str) -> float:
     """
     known = facts.load("charging")
     cohort = known["plug_in"]["ev_project_leaf_2011_2013"]
-    at_work = (cohort["with_workplace_access"]["work"] + cohort["with_workplace_access_all_leaf_2015_report"]["work"]) / 2
+    at_work = (
+        cohort["with_workplace_access"]["work"] + cohort["with_workplace_access_all_leaf_2015_report"]["work"]
+    ) / 2
     return float(min(known["location_split_energy"][market]["work"] / at_work, 1.0))
 
 
@@ -195,7 +197,9 @@ class _Builder:
         city = self.city
         for station, name in zip(range(len(city.charger_osm)), city.charger_names, strict=False):
             rows = range(*np.searchsorted(city.socket_charger, [station, station + 1]))
-            sockets = [Socket(int(city.socket_kind[r]), int(city.socket_count[r]), float(city.socket_kw[r])) for r in rows]
+            sockets = [
+                Socket(int(city.socket_kind[r]), int(city.socket_count[r]), float(city.socket_kw[r])) for r in rows
+            ]
             label = name or f"station {int(city.charger_osm[station])}"
             at = (float(city.charger_x[station]), float(city.charger_y[station]))
             public = bool(city.charger_public[station])
@@ -215,7 +219,9 @@ class _Builder:
     ) -> None:
         large = sum(s.plugs * s.kw for s in sockets) >= self.low_voltage_kw
         feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
-        self.sites.add(kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all, **more)
+        self.sites.add(
+            kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all, **more
+        )
 
     def own_sites(self) -> None:
         """Sites of the scenario's file (`charging.sites`), at the nearest node inside the map."""

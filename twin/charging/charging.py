@@ -15,18 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from maps.network import CityMap
 from twin import facts
-from twin.chance import Stream, chance
 from twin.charging import kernels
 from twin.charging.access import build_sites
 from twin.charging.breakdowns import Breakdowns
 from twin.charging.choice import Choice
+from twin.charging.decisions import Decisions
 from twin.charging.models import Models, accepted_share, read_models
-from twin.charging.policies import Answer, Policy, PolicyError, Question, ask, uncontrolled
-from twin.charging.policy_file import policy_of
+from twin.charging.policies import Policy
 from twin.charging.queues import Queues
 from twin.charging.record import Record
-from twin.charging.site import CHADEMO, DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
-from twin.charging.tariff import SLOT_MS, coming, day_prices, default_bands, house_kw
+from twin.charging.site import DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
 from twin.charging.visits import Outcome, Phase, Visits
 from twin.energy.climate import hour_of_day, hourly_c
 from twin.events import Table
@@ -98,25 +96,17 @@ class Charging:
         self.sites = build_sites(city, fleet, self.feeders, charging, market=market, seed=seed, dc_eta=known["dc_eta"])
         kinds = [SITE_KINDS[k] for k in self.sites.site_kind]
         self.load = GridLoad(kinds, self.sites.site_feeder, interval_ms=grid.interval_min * 60_000)
-        self.policy = policy_of(charging) if policy is None else policy
-        self.prices = day_prices(charging.tariff or default_bands())
-        self.asks_again = False
-        """Whether the policy gives powers and is asked every quarter of an hour."""
-        self.asked_slot = -1
-        share = float(facts.load("charging")["home_timer"][market])
-        self.timer_user = chance(seed, Stream.TIMER, np.arange(len(fleet))) < share
         self.start_ms_of_day = start_s_of_day * 1000
         self.fits, self.ac_w, self.warm_curve_w, active = read_models(catalogue, market)
         self._accepted = accepted_share(hourly_c(climate or ClimateSettings(ambient_c=WARM_C)), active)
         self.curve_w = self.warm_curve_w.copy()
         self._feel_weather(0)
-        self.gives_back = _gives_back(fleet, catalogue, charging, market=market, seed=seed)
-        v2h = facts.load("charging")["v2h"]
-        # what comes back of a kWh at the meter, over what its way in keeps
-        box_w = v2h["leaf_to_home_power_kw"] * 1000.0
-        self.give_eta = float(v2h["roundtrip_eta"] * box_w / _at_battery(box_w, self.efficiency))
-        self.reserve = float(v2h["min_soc_reserved"])
         self.visits = Visits()
+        self.decisions = Decisions(
+            fleet, self.sites, sessions, self.visits, catalogue, charging, policy,
+            market=market, seed=seed, start_ms_of_day=self.start_ms_of_day, efficiency=self.efficiency,
+        )  # fmt: skip
+        self.timer_user, self.give_eta = self.decisions.timer_user, self.decisions.give_eta
         self.record = Record(fleet, self.sites, sessions, self.visits)
         self.table = self.record.table
         self.car_session = np.full(len(fleet), -1, np.int64)
@@ -203,7 +193,15 @@ class Charging:
         if at < self.sessions.now_ms:
             raise ChargingError(f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms")
 
-    def _enter(self, rows: list[int], cars: ArrayLike, _sites: ArrayLike, _at: ArrayLike, leave_ms: ArrayLike, target_j: ArrayLike) -> None:
+    def _enter(
+        self,
+        rows: list[int],
+        cars: ArrayLike,
+        _sites: ArrayLike,
+        _at: ArrayLike,
+        leave_ms: ArrayLike,
+        target_j: ArrayLike,
+    ) -> None:
         """Fill the visits of the first `len(rows)` cars."""
         n, at = len(rows), np.array(rows, np.int64)
         fleet, v = self.fleet, self.visits
@@ -242,10 +240,7 @@ class Charging:
         self.load.cover(t0_ms, t1_ms)
         self.until_ms = t1_ms
         self._feel_weather(t0_ms)
-        slot = (t0_ms + self.start_ms_of_day) // SLOT_MS
-        if self.asks_again and slot != self.asked_slot:
-            self.asked_slot = slot
-            self._ask_policy_again(t0_ms)
+        self.decisions.again(t0_ms)
         rows = np.flatnonzero((self.sessions.phase == Phase.CHARGING) & (self.sessions.kind == Work.CHARGE))
         status = np.zeros(len(rows), np.int64)
         v, feeder = self.visits, self.sites.site_feeder
@@ -269,52 +264,8 @@ class Charging:
             return kernels.EQUAL, np.empty(0)
         if self.settings.sharing == "first":
             return kernels.IN_ORDER, self.visits.plugged_ms[rows].astype(float)
-        question = self._question(rows, t0_ms)
+        question = self.decisions.question(rows, t0_ms)
         return kernels.IN_ORDER, question.left_h - question.full_power_h
-
-    def _ask_policy_again(self, t0_ms: int) -> None:
-        """Let a policy of powers decide on everybody on a socket; who is full and gives energy back wakes up."""
-        s, v = self.sessions, self.visits
-        idle = (s.phase == Phase.IDLE) & v.gives
-        rows = np.flatnonzero(((s.phase == Phase.CHARGING) | idle) & (s.kind == Work.CHARGE))
-        if not len(rows):
-            return
-        question = self._question(rows, t0_ms)
-        kw = ask(self.policy, question)
-        if isinstance(kw, Answer):
-            raise PolicyError("a policy must return powers always or never")
-        v.fraction[rows] = kw / question.rated_kw
-        for row in rows[idle[rows] & (kw < 0)].tolist():
-            v.from_ms[row], v.done_ms[row], v.outcome[row] = t0_ms, -1, Outcome.NONE
-            s.arm(row, Phase.CHARGING, -1)
-
-    def _question(self, rows: NDArray[np.int64], now_ms: int) -> Question:
-        """What a policy may know about sessions now."""
-        s, v, fleet = self.sessions, self.visits, self.fleet
-        car, site, dc = s.car[rows], s.site[rows], v.dc[rows]
-        battery, watts = fleet.battery_j[car], v.socket_w[rows]
-        need_j = np.maximum(v.target_j[rows] - battery, 0)
-        of_day = (now_ms + self.start_ms_of_day) % _DAY_MS
-        kind = self.sites.site_kind[site]
-        n = len(rows)
-        return Question(
-            now_ms=np.full(n, now_ms),
-            of_day_ms=np.full(n, of_day),
-            site_kind=kind,
-            site=site,
-            feeder=self.sites.site_feeder[site],
-            car=car,
-            soc=battery / fleet.capacity_j[car],
-            need_j=need_j,
-            rated_kw=np.where(dc, watts / self.efficiency[2], watts) / 1000.0,
-            full_power_h=need_j / np.where(dc, watts, _at_battery(watts, self.efficiency)) / 3600.0,
-            leave_ms=v.leave_ms[rows],
-            timer=self.timer_user[car],
-            gives=v.gives[rows],
-            spare_j=np.where(v.gives[rows], np.maximum(battery - v.floor_j[rows], 0), 0),
-            house_kw=np.where(kind == SiteKind.HOME, house_kw(of_day), 0.0),
-            price=coming(self.prices, of_day),
-        )
 
     def released(self) -> Released:
         """Visits that ended by themselves since the last call, in order of time; also writes the ended sessions."""
@@ -385,18 +336,7 @@ class Charging:
         if v.dc[row]:
             watts = min(watts, float(self.curve_w[fleet.model[car]].max())) / self.efficiency[2]
         self.rated_w[car] = max(self.rated_w[car], watts)
-        start = now + round(self.settings.handshake_s * 1000)
-        if self.policy is not uncontrolled:
-            v.gives[row] = self.gives_back[car] and self.sites.site_kind[s.site[row]] == SiteKind.HOME
-            v.floor_j[row] = round(self.reserve * int(fleet.capacity_j[car]))
-            question = self._question(np.array([row]), now)
-            answer = ask(self.policy, question)
-            if isinstance(answer, Answer):
-                v.fraction[row] = answer.fraction[0]
-                start = max(int(answer.start_ms[0]), start)
-            else:
-                v.fraction[row] = answer[0] / question.rated_kw[0]
-                self.asks_again = True
+        start = max(self.decisions.plug(row), now + round(self.settings.handshake_s * 1000))
         s.arm(row, Phase.STARTING, start)
 
     def _begin(self, row: int) -> None:
@@ -410,7 +350,8 @@ class Charging:
         if self.until_ms > now:
             feeder = self.sites.site_feeder
             args = (
-                self.until_ms, self.left_w, feeder, self.feeder_left_w, v.want_w, v.socket_w, v.fraction, *self._arrays(),
+                self.until_ms, self.left_w, feeder, self.feeder_left_w, v.want_w, v.socket_w, v.fraction,
+                *self._arrays(),
             )  # fmt: skip
             self._settle(row, kernels.begin(row, *args))
 
@@ -515,9 +456,9 @@ class Charging:
         """Arrays and scalars that every charging kernel takes last, in their order."""
         s, v, f, load = self.sessions, self.visits, self.fleet, self.load
         return (
-            s.car, s.site, v.dc, v.grant_w, v.target_j, v.floor_j, v.stop_ms, v.from_ms, v.energy_j, v.meter_j, v.loss_j,
-            v.given_j, v.part_j, v.meter_part_j, f.model, f.capacity_j, f.battery_j, f.charged_j, f.meter_j, self.curve_w, load.open_j,
-            load.first, load.interval_ms, *self.efficiency, self.give_eta,
+            s.car, s.site, v.dc, v.grant_w, v.target_j, v.floor_j, v.stop_ms, v.from_ms, v.energy_j, v.meter_j,
+            v.loss_j, v.given_j, v.part_j, v.meter_part_j, f.model, f.capacity_j, f.battery_j, f.charged_j, f.meter_j,
+            self.curve_w, load.open_j, load.first, load.interval_ms, *self.efficiency, self.give_eta,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- tables, sums, restore
@@ -615,19 +556,3 @@ class Charging:
         rows = s.live(Work.CHARGE)
         leaving = (s.phase[rows] == Phase.LEAVING) & (self.visits.plugged_ms[rows] < 0)
         return np.asarray(rows[(s.phase[rows] == Phase.QUEUED) | leaving])
-
-
-def _at_battery(meter_w: ArrayLike, efficiency: tuple[float, float, float]) -> NDArray[np.float64]:
-    """Power that reaches the battery through an onboard charger (as `kernels.battery_power`, for arrays)."""
-    watts = np.asarray(meter_w, float)
-    return np.asarray(efficiency[1] * watts**2 / np.maximum(watts + efficiency[0], 1e-9))
-
-
-def _gives_back(
-    fleet: Fleet, catalogue: Models, settings: ChargingSettings, *, market: str, seed: int
-) -> NDArray[np.bool_]:
-    """Cars that can feed a house: a CHAdeMO inlet, and the box for it at home (facts charging: v2h)."""
-    known = facts.load("charging")["v2h"]["adoption_share_japan_ev_homes_2022"] if market == "japan" else 0.0
-    share = float(known) if settings.v2x_share is None else settings.v2x_share
-    lucky = chance(seed, Stream.TIMER, np.arange(len(fleet)), 1) < share
-    return np.asarray(lucky & (np.asarray(catalogue.dc_socket)[fleet.model] == CHADEMO))

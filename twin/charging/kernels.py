@@ -142,13 +142,13 @@ def charge(  # type: ignore[no-untyped-def]
     """Advance one session from `from_ms[row]` to `until_ms`, its target or its time limit, whichever is first.
 
     All amounts are whole joules; the fraction of a joule is carried in `part_j`. The same integers go to the car, the
-    session and the (interval, site) load. `from_ms[row]` is left at the moment it stopped. A negative grant gives energy
-    back (see `give`).
+    session and the (interval, site) load. `from_ms[row]` is left at the moment it stopped. A negative grant gives
+    energy back (see `give`).
     """
     if grant_w[row] < 0.0:
         return give(
-            row, until_ms, car, site, grant_w, floor_j, from_ms, energy_j, meter_j, loss_j, given_j, battery_j, charged_j,
-            car_meter_j, interval_j, first_interval, interval_ms, give_eta,
+            row, until_ms, car, site, grant_w, floor_j, from_ms, energy_j, meter_j, loss_j, given_j, battery_j,
+            charged_j, car_meter_j, interval_j, first_interval, interval_ms, give_eta,
         )  # fmt: skip
     c = car[row]
     end_ms = until_ms
@@ -219,8 +219,9 @@ def wanted(row, seconds, car, dc, socket_w, fraction, model, capacity_j, battery
 def share(rows, site, want_w, cap_w, grant_w, left_w):  # type: ignore[no-untyped-def]
     """Share each place's cap equally: everybody gets the smaller of the wish and the place's level (water-filling).
 
-    A place is a site or a feeder; `site[row]` says which. Who gives energy back (a negative wish) takes no part. The level is the one at which the grants add up to the cap; who wishes for less than the level leaves the rest to
-    the others. Writes `grant_w[row]` and what each site has left, `left_w`.
+    A place is a site or a feeder; `site[row]` says which. Who gives energy back (a negative wish) takes no part. The
+    level is the one at which the grants add up to the cap; who wishes for less than the level leaves the rest to the
+    others. Writes `grant_w[row]` and what each place has left, `left_w`.
     """
     n_sites = len(cap_w)
     asked = np.zeros(n_sites)
@@ -297,10 +298,11 @@ def share_equally(rows, site, want_w, cap_w, feeder_of, feeder_cap_w, grant_w, l
 
 @njit(cache=True)
 def flow(  # type: ignore[no-untyped-def]
-    rows, t0_ms, t1_ms, cap_w, left_w, feeder_of, feeder_cap_w, feeder_left_w, rule, rank, want_w, socket_w, fraction, status,
+    rows, t0_ms, t1_ms, cap_w, left_w, feeder_of, feeder_cap_w, feeder_left_w, rule, rank, want_w, socket_w, fraction,
+    status,
     car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j, given_j, part_j,
-    meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval, interval_ms,
-    overhead_w, conv, dc_eta, give_eta,
+    meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
+    interval_ms, overhead_w, conv, dc_eta, give_eta,
 ):  # fmt: skip
     """Share the caps for the tick [t0, t1), then advance every session in `rows`; `status[i]` says how each ended.
 
@@ -318,8 +320,8 @@ def flow(  # type: ignore[no-untyped-def]
         share_in_order(rows, order, site, want_w, cap_w, feeder_of, feeder_cap_w, grant_w, left_w, feeder_left_w)
     for i in range(len(rows)):
         status[i] = charge(
-            rows[i], t1_ms, car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j, given_j,
-            part_j, meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j,
+            rows[i], t1_ms, car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j,
+            given_j, part_j, meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j,
             first_interval, interval_ms, overhead_w, conv, dc_eta, give_eta,
         )  # fmt: skip
 
@@ -328,8 +330,8 @@ def flow(  # type: ignore[no-untyped-def]
 def begin(  # type: ignore[no-untyped-def]
     row, until_ms, left_w, feeder_of, feeder_left_w, want_w, socket_w, fraction,
     car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j, given_j, part_j,
-    meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval, interval_ms,
-    overhead_w, conv, dc_eta, give_eta,
+    meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
+    interval_ms, overhead_w, conv, dc_eta, give_eta,
 ):  # fmt: skip
     """First current inside a tick: take what the site has left of its cap, advance to `until_ms`, return the status."""
     s = site[row]

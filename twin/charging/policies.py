@@ -140,7 +140,7 @@ def timer(start_h: float, window_h: float) -> Policy:
 
 
 def tariff(question: Question) -> Powers:
-    """Full power in the cheapest quarters of an hour before departure, of equal ones the first; full when time is short."""
+    """Full power in the cheapest quarters of an hour before departure, of equal ones the first."""
     q = question
     ahead = _slots_ahead(q)
     want = np.ceil((q.full_power_h * TAPER + MARGIN_H) * 4)

@@ -24,7 +24,8 @@ def policy_of(settings: ChargingSettings) -> Policy:
     if not path.is_file():
         raise PolicyError(f"charging.policy: no file {file}; valid: FILE.py:FUNCTION or {', '.join(POLICIES)}")
     spec = importlib.util.spec_from_file_location(f"policy_{path.stem}", path)
-    assert spec is not None and spec.loader is not None  # the name ends in .py
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)

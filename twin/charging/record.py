@@ -89,7 +89,7 @@ class Record:
         return abs(asked - live - int(self.ended[1:].sum())) + int(self.ended[Outcome.NONE])
 
     def queue_summary(self) -> dict[str, float]:
-        """Waited (longer than 0), mean wait over all who stayed and over those who waited, balked, reneged, closed, broken.
+        """Waited (longer than 0), mean wait over all who stayed and over those who waited, and counts by outcome.
 
         Who balked or came to a closed site did not stay.
         """

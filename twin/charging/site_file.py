@@ -150,7 +150,9 @@ def _features(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if sockets is None:
             yield place, base
         elif not isinstance(sockets, list) or not all(isinstance(s, dict) for s in sockets):
-            raise ChargingError(f"{place}: sockets must be a list such as [{{'connector': 'ccs', 'count': 2, 'kw': 50}}]")
+            raise ChargingError(
+                f"{place}: sockets must be a list such as [{{'connector': 'ccs', 'count': 2, 'kw': 50}}]"
+            )
         else:
             yield place, {**base, "connector": ""}
             for socket in sockets:
@@ -195,5 +197,7 @@ def _number(row: Mapping[str, Any], key: str, *, low: float, high: float = math.
         value = math.nan
     if not (math.isfinite(value) and low <= value <= high):
         least = "above 0" if low == 1e-9 else f"at least {low:g}"
-        raise ValueError(f"{key} must be a number, {least}{f', at most {high:g}' if high < math.inf else ''}, is {said!r}")
+        raise ValueError(
+            f"{key} must be a number, {least}{f', at most {high:g}' if high < math.inf else ''}, is {said!r}"
+        )
     return value

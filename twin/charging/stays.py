@@ -82,9 +82,7 @@ def draw(kind: str, rows: ArrayLike, *, seed: int) -> Stays:
     return Stays(hour, stay, energy)
 
 
-def _quantile(
-    table: NDArray[np.float64], row: NDArray[np.integer], u: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _quantile(table: NDArray[np.float64], row: NDArray[np.integer], u: NDArray[np.float64]) -> NDArray[np.float64]:
     """Value of each entry's row of a table of quantiles at its own share, linear between LEVELS."""
     out = np.empty(len(u))
     for i in range(len(table)):
