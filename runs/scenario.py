@@ -116,8 +116,8 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`, `charging.policy`, `charging.sites`) are looked for beside the
-        scenario file first.
+        Files named in it (`map`, `fleet.models`, `fleet.case`, `charging.policy`, `charging.sites`) are looked for
+        beside the scenario file first.
 
         Raises
         ------
@@ -130,8 +130,9 @@ class Scenario(TwinSettings):
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
             raw["map"] = beside(path, raw["map"])
-        if isinstance(fleet := raw.get("fleet"), dict) and "models" in fleet:
-            fleet["models"] = beside(path, fleet["models"])
+        if isinstance(fleet := raw.get("fleet"), dict):
+            for key in {"models", "case"} & set(fleet):
+                fleet[key] = beside(path, fleet[key])
         if isinstance(charging := raw.get("charging"), dict):
             if isinstance(policy := charging.get("policy"), str) and ":" in policy:
                 file, _, function = policy.rpartition(":")
@@ -239,7 +240,12 @@ class Scenario(TwinSettings):
     def files(self) -> dict[str, Path]:
         """Files that the scenario names besides its map, by key."""
         policy, _, _ = self.charging.policy.rpartition(":")
-        named = {"fleet.models": self.fleet.models, "charging.policy": policy, "charging.sites": self.charging.sites}
+        named = {
+            "fleet.models": self.fleet.models,
+            "fleet.case": self.fleet.case,
+            "charging.policy": policy,
+            "charging.sites": self.charging.sites,
+        }
         return {key: Path(name) for key, name in named.items() if name}
 
     def build(self) -> Twin:

@@ -140,11 +140,15 @@ def tabulate(parts: list[RealSessions]) -> dict[str, dict[str, Any]]:
         out[name] = {
             "sessions": len(h),
             "hour_share": share.round(4).tolist(),
-            "stay_h": [np.quantile(s[part == p], LEVELS).round(3).tolist() for p in range(4)],
+            "stay_h": [_levels(s[part == p] if (part == p).any() else s) for p in range(4)],
             "stay_cuts_h": cuts.tolist(),
-            "energy_kwh": [np.quantile(e[np.searchsorted(cuts, s) == b], LEVELS).round(3).tolist() for b in range(3)],
+            "energy_kwh": [_levels(e[np.searchsorted(cuts, s) == b]) for b in range(3)],
         }
     return out
+
+
+def _levels(values: NDArray[np.float64]) -> list[float]:
+    return [float(q) for q in np.quantile(values, LEVELS).round(3)]
 
 
 def to_toml(tables: dict[str, dict[str, Any]], source: dict[str, str]) -> Iterator[str]:
