@@ -69,7 +69,7 @@ class Sessions:
     reads its row again.
     """
 
-    rebuilt: ClassVar = ("_steps", "_columns")
+    rebuilt: ClassVar = ("_steps", "_columns", "_asleep")
     """What rooms say of themselves when they are built."""
 
     kind: NDArray[np.uint8]

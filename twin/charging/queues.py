@@ -16,13 +16,10 @@ PRIOR_STAYS = 10
 """The stay expected beforehand weighs as much as this many stays seen."""
 
 
-class Bays(simpy.Resource):
-    """Equal sockets of a site, of which some may break."""
-
-    def resize(self, capacity: int) -> None:
-        """Have `capacity` working sockets; who waits moves up when there are more."""
-        self._capacity = capacity
-        self._trigger_put(None)
+def _resize(bays: simpy.Resource, working: int) -> None:
+    """Have `working` sockets in a group; who waits moves up when there are more."""
+    bays._capacity = working
+    bays._trigger_put(None)
 
 
 class Queues:
@@ -47,7 +44,7 @@ class Queues:
         self.wait_ms = np.zeros(len(sites), np.int64)
         self._changed_ms = np.zeros(len(sites), np.int64)
         self._env = sessions.env
-        self._bays: dict[int, Bays] = {}
+        self._bays: dict[int, simpy.Resource] = {}
         self._held: dict[int, Request] = {}
         self._socket_of: dict[int, int] = {}
         stay = np.full(len(SiteKind), settings.ac_stay_min)
@@ -55,11 +52,11 @@ class Queues:
         self._stay_sum_ms = stay * 60_000 * PRIOR_STAYS
         self._stays = np.full(len(SiteKind), PRIOR_STAYS)
 
-    def _bay(self, socket: int) -> Bays:
+    def _bay(self, socket: int) -> simpy.Resource:
         if socket not in self._bays:
-            self._bays[socket] = bays = Bays(self._env, int(self.sites.socket_count[socket]))
+            self._bays[socket] = bays = simpy.Resource(self._env, int(self.sites.socket_count[socket]))
             if self.broken[socket]:
-                bays.resize(self.working(socket))
+                _resize(bays, self.working(socket))
         return self._bays[socket]
 
     def working(self, socket: int) -> int:
@@ -69,7 +66,7 @@ class Queues:
     def resize(self, socket: int, more_broken: int) -> None:
         """Count a socket of a group as broken (1) or repaired (-1)."""
         self.broken[socket] += more_broken
-        self._bay(socket).resize(self.working(socket))
+        _resize(self._bay(socket), self.working(socket))
 
     def expected_wait_ms(self, socket: int) -> float:
         """Expected wait of a car that asks for this group of sockets now."""
@@ -175,8 +172,8 @@ class Queues:
         self._bays.clear()
         # who is on a socket that has just broken still holds it until the tick ends
         for socket in np.flatnonzero(self.broken).tolist():
-            self._bays[socket] = Bays(env, int(self.sites.socket_count[socket]))
+            self._bays[socket] = simpy.Resource(env, int(self.sites.socket_count[socket]))
         self._held = {row: self._bay(socket).request() for row, socket in held}
         for socket in np.flatnonzero(self.broken).tolist():
-            self._bays[socket].resize(self.working(socket))
+            _resize(self._bays[socket], self.working(socket))
         return {row: self._bay(socket).request() for row, socket in queued}
