@@ -48,6 +48,7 @@ FILES = (
     ("demand", "counts"),
     ("climate", "table"),
     ("terrain", "elevation"),
+    ("charging", "sites"),
 )
 """Keys whose values are files, looked for beside the scenario file first; their content is part of the run."""
 
@@ -129,7 +130,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map` and those of `FILES`) are looked for beside the scenario file first.
+        Files named in it (`map`, those of `FILES` and a policy's) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -145,6 +146,9 @@ class Scenario(TwinSettings):
         for room, key in FILES:
             if isinstance(table := raw.get(room), dict) and key in table:
                 table[key] = beside(path, table[key])
+        if isinstance(charging := raw.get("charging"), dict) and isinstance(policy := charging.get("policy"), str):
+            file, colon, function = policy.rpartition(":")
+            charging["policy"] = f"{beside(path, file)}:{function}" if colon else policy
         return cls.check(raw, place=place)
 
     @classmethod
@@ -242,6 +246,12 @@ class Scenario(TwinSettings):
             lines += ["", f"[{key}]"]
             lines += [line_of(k, getattr(table, k), f.description) for k, f in type(table).model_fields.items()]
         return "\n".join(lines) + "\n"
+
+    def files(self) -> dict[str, Path]:
+        """Files that the scenario names besides its map, by key."""
+        policy, _, _ = self.charging.policy.rpartition(":")
+        named = {f"{room}.{key}": str(getattr(getattr(self, room), key, "")) for room, key in FILES}
+        return {key: Path(name) for key, name in {**named, "charging.policy": policy}.items() if name}
 
     def build(self) -> Twin:
         """Build map, fleet and world: a `mesa.Model` ready to step."""
