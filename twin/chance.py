@@ -67,6 +67,12 @@ class Stream(IntEnum):
     TOUR = 40
     SPEED_CHOICE = 41
     HOUSEHOLD = 42
+    # 43 to 49 are left to other rooms
+    OWNED_SINCE = 50
+    TIME_GAP = 51
+    DESTINATION_SET = 52
+    LANE_CHANGE = 53
+    LONG_STOP = 54
 
 
 @njit(cache=True, inline="always")

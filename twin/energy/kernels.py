@@ -147,11 +147,12 @@ def spend(  # type: ignore[no-untyped-def]
     n, car, link, enter_ms, exit_ms, energy_j, fuel_ul, driven_mm,
     road, profile, car_of, control, start_ms,
     model, battery_j, capacity_j, traction_j, engine_j, car_fuel_ul, car_driven_mm, car_towed_mm, drive_ms,
-    engine_on, empty, total, ran_empty,
+    engine_on, empty, total, ran_empty, steady, keep,
 ):  # fmt: skip
     """Spend the energy of `n` traversals in time order; returns how many cars ran empty now.
 
-    car_of (24, n_models, CAR_COLUMNS) holds by hour of the day at the link's end.
+    car_of (24, n_models, CAR_COLUMNS) holds by hour of the day at the link's end. A car marked
+    in `steady` spends `keep` times as much at the wheel.
     """
     found = 0
     sum_energy, sum_fuel, sum_driven, sum_length = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
@@ -167,6 +168,8 @@ def spend(  # type: ignore[no-untyped-def]
             par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], profile,
         )  # fmt: skip
         spent = par[PER_TRACTION] * traction - par[PER_BRAKED] * braked
+        if steady[who]:
+            spent *= keep
         spent += par[MOVING_W] * moving_s + par[STEADY_W] * seconds
         out, burnt, went = np.int64(0), np.int64(0), mm
         if par[CAR_KIND] == COMBUSTION:
