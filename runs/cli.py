@@ -232,6 +232,63 @@ def compare_command(
 
 
 @app.command(
+    "sensitivity",
+    help="Vary propensity, operating domain and equipment over the trips of one run: autonomy share with intervals.\n\n"
+    "Example: twin sensitivity kyoto --use 0.5,1,2 --domain narrow,facts,wide --equipped market,0.5,1",
+)
+def sensitivity_command(
+    scenario: ScenarioName = "demo",
+    map_source: MapSource = None,
+    cars: Cars = None,
+    until: Until = None,
+    seed: Seed = None,
+    sets: Sets = None,
+    use: Annotated[str, typer.Option("--use", help="Factors on the drivers' propensity, comma between.")] = "0.5,1,1.5",
+    domain: Annotated[
+        str, typer.Option("--domain", help="Operating domains, comma between.")
+    ] = "narrow,facts,wide",
+    equipped: Annotated[
+        str, typer.Option("--equipped", help="Shares among cars of models that offer ProPILOT; market: the scenario's.")
+    ] = "market,0.5,1",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="CSV to write; default results/<name>-<hash>-s<seed>-sensitivity.csv."),
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Simulate once, run driver assistance again for every combination."""
+    from runs.sensitivity import MARKET, sensitivity
+    from runs.single import RESULTS
+
+    _talk(verbose=verbose)
+    chosen = _scenario(scenario, map_source, cars, until, seed, sets)
+    target = out or RESULTS / f"{chosen.folder_name}-sensitivity.csv"
+    if target.is_dir():
+        raise _BadInput(f"--out: {target}: is a folder; give a file name, such as {target / 'sensitivity.csv'}")
+    if out is not None:
+        _writable(out)
+    shares = [MARKET if word == MARKET else _number(word, "--equipped") for word in _words(equipped, "--equipped")]
+    found = sensitivity(
+        chosen,
+        use=[_number(word, "--use") for word in _words(use, "--use")],
+        domain=_words(domain, "--domain"),
+        equipped=shares,
+        say=None if quiet else _say,
+    )
+    found.write(target)
+    if as_json:
+        _json({"path": str(target), **found.to_dict()})
+        return DONE
+    if not quiet:
+        _print((f"{chosen.name}: {chosen.fleet.cars:,} cars, seed {chosen.seed}; the scenario itself: {found.base}", ""))
+        _print((*found.lines(), "", "intervals: sampling of cars only (bootstrap, paired by car)"))
+    print(target)
+    return DONE
+
+
+@app.command(
     "report",
     help="Write the report page of a run: one HTML file without outside parts.\n\n"
     "Example: twin report results/demo-1a2b3c4d-s1 --out demo.html",
@@ -394,6 +451,20 @@ def _scenario(
     flags = {"map": "--map", "fleet.cars": "--cars", "until": "--until", "seed": "--seed"}
     changes = {key: value for key, value in given.items() if value is not None}
     return chosen.changed(changes, flags=flags) if changes else chosen
+
+
+def _words(text: str, option: str) -> list[str]:
+    words = [word.strip() for word in text.split(",")]
+    if not all(words):
+        raise _BadInput(f"{option}: {text!r} must be values with commas between")
+    return words
+
+
+def _number(word: str, option: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise _BadInput(f"{option}: {word!r} is not a number") from None
 
 
 def _code_of(result: RunResult) -> int:

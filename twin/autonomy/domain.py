@@ -127,6 +127,11 @@ class Rule:
             out[year < steps[0][0]] = steps[0][1]
         return out / 3.6
 
+    def closed(self, now: Conditions) -> bool:
+        """Whether weather or darkness closes the domain as a whole."""
+        heaviest = self.max_snow_mm_h if now.snow else self.max_precipitation_mm_h
+        return now.precipitation_mm_h > heaviest or (now.dark and self.light == "day")
+
     def covers(self, country: str) -> bool:
         """Whether a country has the map that the rule needs, if it needs one."""
         return self.countries is None or country in self.countries
@@ -196,6 +201,11 @@ def _fields(domain: Mapping[str, Any], name: str, changes: Mapping[str, Any], wh
     return {**base, **own, **changes.get("every", {}), **changes.get(name, {})}
 
 
+def closed(made: Sequence[Rule | None], now: Conditions) -> tuple[bool, ...]:
+    """Levels whose domain weather or darkness closes as a whole."""
+    return tuple(rule is not None and rule.closed(now) for rule in made)
+
+
 def allowed(
     network: RoadNetwork,
     rule: Rule,
@@ -217,9 +227,7 @@ def allowed(
     grade : ndarray, shape (n_links,), optional
         Gradient of each link, rise over run; maps hold no heights, so it is flat when left out.
     """
-    heaviest = rule.max_snow_mm_h if conditions.snow else rule.max_precipitation_mm_h
-    closed = conditions.precipitation_mm_h > heaviest or (conditions.dark and rule.light == "day")
-    if closed or not rule.covers(country):
+    if rule.closed(conditions) or not rule.covers(country):
         return np.zeros(network.n_links, bool)
     road = np.zeros(network.n_links, bool)
     for name in rule.roads:

@@ -12,7 +12,7 @@ Parameters are `facts/autonomy.toml`; see docs/autonomy.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -61,6 +61,8 @@ class Autonomy:
         Civil time of the first millisecond.
     timezone : str
         IANA name of the map's zone, for sunset.
+    layers : dict, optional
+        Link arrays by rules and weather, to be shared by several on one network.
 
     Attributes
     ----------
@@ -89,13 +91,18 @@ class Autonomy:
         horizon_ms: int,
         start: datetime | None = None,
         timezone: str = "",
+        layers: dict[Any, Any] | None = None,
     ) -> None:
         place = settings.rules or "facts/autonomy.toml"
         table = load_rules(settings.rules)
         self.fleet = fleet
         self.network = network
         self.settings = settings
+        self.climate = climate
         self.country = country
+        self.timezone = timezone
+        self.heard: Callable[..., None] | None = None
+        """Told of every call that changes anything, see `twin.autonomy.journal`; no part of the state."""
         self.seed = seed
         self.horizon_ms = horizon_ms
         self.start = start or datetime(2022, 10, 12)
@@ -124,7 +131,8 @@ class Autonomy:
             snow_at_or_below_c=float(table["weather"]["snow_at_or_below_c"]),
         )
         self._enough_m = 1000 * float(table["model"]["min_eligible_segment_km_to_engage"])
-        self._layers: dict[tuple[object, ...], tuple[NDArray[np.uint8], NDArray[np.bool_]]] = {}
+        self._layers: dict[Any, Any] = {} if layers is None else layers
+        self._about = repr(self.rules)
         self._fair = self._layer(domain.FAIR)[0][0]
         self._links = np.zeros(network.n_links, kernels.LINK)
         self._links["mm"] = np.rint(network.link_length * 1000)
@@ -165,6 +173,13 @@ class Autonomy:
 
     def _layer(self, now: domain.Conditions) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Modes and long stretches in this weather; weathers that close the same levels share them."""
+        key = (self._about, self._enough_m, domain.closed(self.rules, now))
+        if key not in self._layers:
+            self._layers[key] = self._new_layer(now)
+        found: tuple[NDArray[np.uint8], NDArray[np.bool_]] = self._layers[key]
+        return found
+
+    def _new_layer(self, now: domain.Conditions) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         mode = domain.modes(self.network, self.rules, country=self.country, conditions=now)
         long = np.zeros(mode.shape, np.bool_)
         done: dict[bytes, NDArray[np.bool_]] = {}
@@ -179,18 +194,7 @@ class Autonomy:
         return mode, long
 
     def _see_weather(self, hour: int) -> None:
-        now = self._weather.at(hour)
-        closed = tuple(
-            rule is not None
-            and (
-                now.precipitation_mm_h > (rule.max_snow_mm_h if now.snow else rule.max_precipitation_mm_h)
-                or (now.dark and rule.light == "day")
-            )
-            for rule in self.rules
-        )
-        if closed not in self._layers:
-            self._layers[closed] = self._layer(now)
-        self.link_mode, self.link_long = self._layers[closed]
+        self.link_mode, self.link_long = self._layer(self._weather.at(hour))
         self.link_domain = self.link_mode[0] > 0
 
     # ------------------------------------------------------------------ releases
@@ -260,6 +264,8 @@ class Autonomy:
 
     def advance(self, now_ms: int) -> None:
         """Put the scenario's planned releases on the cars when they are due."""
+        if self.heard is not None and self._planned:
+            self.heard("advance", now_ms=now_ms)
         while self._planned and self._planned[0][0] <= now_ms:
             at_ms, release = self._planned.pop(0)
             can = self.able(release.name)
@@ -306,6 +312,8 @@ class Autonomy:
         """
         if not len(cars):
             return
+        if self.heard is not None:
+            self.heard("begin", cars=cars, serials=trip_serials, at_ms=at_ms)
         own, level = self.cars, self.fleet.propilot[cars]
         u = chance(self.seed, Stream.ENGAGE_TRIP, cars, trip_serials)
         uses = (u < self.propensity(cars, at_ms)) & (level > 0)
@@ -350,6 +358,8 @@ class Autonomy:
         n = traversals.n
         if n == 0:
             return
+        if self.heard is not None:
+            self.heard("drive", rows=traversals)
         end_ms = traversals.exit_ms[:n]
         if int(end_ms[-1]) > self.horizon_ms + _HOUR_MS:
             raise AutonomyError(f"traversal at {int(end_ms[-1])} ms lies beyond the horizon of {self.horizon_ms} ms")
@@ -384,6 +394,8 @@ class Autonomy:
         """Tell that these cars' trips are over: assistance that is still engaged ends on arrival."""
         if not len(cars):
             return
+        if self.heard is not None:
+            self.heard("end", cars=cars)
         still = cars[self.cars["will"][cars] == kernels.ENGAGED]
         np.add.at(self._tally[:, kernels.FIRST_CAUSE + kernels.ARRIVAL], self.cars["group"][still], 1)
         self.cars["will"][cars] = kernels.NOT_THIS_TRIP
