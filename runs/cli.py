@@ -244,15 +244,15 @@ def sensitivity_command(
     seed: Seed = None,
     sets: Sets = None,
     use: Annotated[str, typer.Option("--use", help="Factors on the drivers' propensity, comma between.")] = "0.5,1,1.5",
-    domain: Annotated[
-        str, typer.Option("--domain", help="Operating domains, comma between.")
-    ] = "narrow,facts,wide",
+    domain: Annotated[str, typer.Option("--domain", help="Operating domains, comma between.")] = "narrow,facts,wide",
     equipped: Annotated[
         str, typer.Option("--equipped", help="Shares among cars of models that offer ProPILOT; market: the scenario's.")
     ] = "market,0.5,1",
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="CSV to write; default results/<name>-<hash>-s<seed>-sensitivity.csv."),
+        typer.Option(
+            "--out", metavar="FILE", help="CSV to write; default results/<name>-<hash>-s<seed>-sensitivity.csv."
+        ),
     ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -282,7 +282,9 @@ def sensitivity_command(
         _json({"path": str(target), **found.to_dict()})
         return DONE
     if not quiet:
-        _print((f"{chosen.name}: {chosen.fleet.cars:,} cars, seed {chosen.seed}; the scenario itself: {found.base}", ""))
+        _print(
+            (f"{chosen.name}: {chosen.fleet.cars:,} cars, seed {chosen.seed}; the scenario itself: {found.base}", "")
+        )
         _print((*found.lines(), "", "intervals: sampling of cars only (bootstrap, paired by car)"))
     print(target)
     return DONE

@@ -131,6 +131,10 @@ class AutonomySettings(Settings):
     weeks: NotNegative | None = Field(
         None, description="weeks since drivers have had assistance; by year of sale when left out"
     )
+    destination_set: Share | None = Field(
+        None,
+        description="share of trips with a destination set, which hands-off driving needs; by the facts when left out",
+    )
     map_countries: list[str] | None = Field(
         None, description="countries with the map that hands-off driving needs; by the facts when left out"
     )

@@ -74,11 +74,20 @@ SUNSET_DEG = -0.833
 """Height of the sun's centre at sunset: half its width and refraction."""
 
 
+def declination_rad(day: int) -> float:
+    """Declination of the sun on a day of the year, radians; Spencer's series, within half a degree in any year."""
+    turn = 2 * pi * (day - 1) / 365
+    return (
+        0.006918 - 0.399912 * cos(turn) + 0.070257 * sin(turn) - 0.006758 * cos(2 * turn) + 0.000907 * sin(2 * turn)
+        - 0.002697 * cos(3 * turn) + 0.00148 * sin(3 * turn)
+    )  # fmt: skip
+
+
 def sun_deg(utc: datetime, latitude_deg: float, longitude_deg: float) -> float:
     """Height of the sun, degrees; within about half a degree.
 
-    Cooper's declination and the equation of time in its usual short form
-    (Duffie and Beckman, "Solar Engineering of Thermal Processes", 1.5 and 1.6).
+    Spencer's series for declination and equation of time (Duffie and Beckman, "Solar
+    Engineering of Thermal Processes", 1.5 and 1.6).
 
     Examples
     --------
@@ -86,12 +95,12 @@ def sun_deg(utc: datetime, latitude_deg: float, longitude_deg: float) -> float:
     (90, 47)
     """
     day = utc.timetuple().tm_yday
-    turn = radians(360 / 365 * (day - 81))
-    declination = radians(23.45) * sin(turn)
-    late_min = 9.87 * sin(2 * turn) - 7.53 * cos(turn) - 1.5 * sin(turn)
+    declination = declination_rad(day)
+    turn = 2 * pi * (day - 1) / 365
+    late_min = 229.18 * (
+        0.000075 + 0.001868 * cos(turn) - 0.032077 * sin(turn) - 0.014615 * cos(2 * turn) - 0.04089 * sin(2 * turn)
+    )
     solar_h = utc.hour + utc.minute / 60 + utc.second / 3600 + longitude_deg / 15 + late_min / 60
     angle, latitude = pi * (solar_h - 12) / 12, radians(latitude_deg)
     height = sin(latitude) * sin(declination) + cos(latitude) * cos(declination) * cos(angle)
     return degrees(asin(max(-1.0, min(1.0, height))))
-
-

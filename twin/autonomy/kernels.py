@@ -110,7 +110,7 @@ def drive(  # type: ignore[no-untyped-def]
         if mode == 0 or not link_long[own.bare, lev, k]:
             if own.will == ENGAGED:
                 cause = DOMAIN
-                if link_fair[lev, k] > 0 and mode == 0:
+                if link_fair[lev, k] > 0 and link_mode[0, lev, k] == 0:
                     cause = WEATHER
                 elif road.ramp:
                     cause = RAMP

@@ -147,7 +147,8 @@ class Autonomy:
         propensity = np.array([float(share[name]) for name in use.USER_TYPES]) * settings.use
         self._propensity = propensity * settings.enabled
         self._learning = table["model"]["learning"]
-        self._destination = np.array([float(table["model"]["destination"].get(name, 1.0)) for name in LEVELS])
+        given, known = settings.destination_set, table["model"]["destination"]
+        self._destination = np.array([float(known.get(name, 1.0)) if given is None else given for name in LEVELS])
         self.modes = use.mode_records(table, self.rules)
         self._crawl_mm_ms = float(table["model"]["stops"]["crawl_kmh"]) / 3.6
         self.effects = Effects(fleet, settings, table, seed=seed)
@@ -200,7 +201,7 @@ class Autonomy:
     # ------------------------------------------------------------------ releases
 
     def _plan(self, settings: AutonomySettings) -> list[tuple[int, Release]]:
-        planned = []
+        planned: list[tuple[int, Release]] = []
         for hour, name in settings.releases:
             release = self._named(name)
             at_ms = round(hour * _HOUR_MS)
@@ -252,7 +253,9 @@ class Autonomy:
             car = int(refused[0])
             less = lacking(wanted, self._sensors[self._built_as[car]])
             model = self.model_names[int(self.fleet.model[car])]
-            why = f"lacks {', '.join(less)}" if less else f"has {LEVELS[self.fleet.propilot[car]]}, not a step before it"
+            why = (
+                f"lacks {', '.join(less)}" if less else f"has {LEVELS[self.fleet.propilot[car]]}, not a step before it"
+            )
             raise ReleaseError(f"release {release!r}: {model} (car {car}) {why}")
         self.fleet.propilot[cars] = wanted.gives
         self._release_ms[cars] = at_ms
@@ -283,14 +286,16 @@ class Autonomy:
         u = chance(self.seed, Stream.OWNED_SINCE, np.arange(size))
         years = self.start.year - self.fleet.year.astype(np.float64)
         since = -into_year - years * 365.25 * _DAY_MS + u * 365.25 * _DAY_MS
-        return np.minimum(np.rint(since), 0).astype(np.int64)
+        moments: NDArray[np.int64] = np.minimum(np.rint(since), 0).astype(np.int64)
+        return moments
 
     def propensity(self, cars: NDArray[np.integer], at_ms: ArrayLike = 0) -> NDArray[np.float64]:
         """Probability that each of these cars' drivers uses assistance on a trip that begins now."""
         owned = use.learned(use.weeks_between(self._owned_ms[cars], at_ms), self._learning)
         newer = use.learned(use.weeks_between(self._release_ms[cars], at_ms), self._learning)
         grown = owned + (self._factor[cars] - 1) * newer
-        return np.minimum(self._propensity[self.fleet.driver[cars]] * grown, 1.0)
+        chosen: NDArray[np.float64] = np.minimum(self._propensity[self.fleet.driver[cars]] * grown, 1.0)
+        return chosen
 
     @property
     def engaged(self) -> NDArray[np.bool_]:
@@ -298,9 +303,7 @@ class Autonomy:
         engaged: NDArray[np.bool_] = self.cars["will"] == kernels.ENGAGED
         return engaged
 
-    def begin_trips(
-        self, cars: NDArray[np.integer], trip_serials: NDArray[np.int64], *, at_ms: ArrayLike = 0
-    ) -> None:
+    def begin_trips(self, cars: NDArray[np.integer], trip_serials: NDArray[np.int64], *, at_ms: ArrayLike = 0) -> None:
         """Draw for each starting trip whether its driver will use assistance.
 
         Parameters

@@ -108,7 +108,9 @@ def summary_of(table: Table, *, equipped: int, cars: int, trips: Mapping[str, in
         "minutes_between": {name: total["engaged_min"] / n if n else None for name, n in ends.items()},
         "by_road_class": _by(table["road_class"], ROAD_CLASSES, columns),
         "by_level": _by(table["propilot_level"], LEVELS, columns),
-        "by_model": _by(table["model"], sorted(set(table["model"][has].tolist())), {k: v * has for k, v in columns.items()}),
+        "by_model": _by(
+            table["model"], sorted(set(table["model"][has].tolist())), {k: v * has for k, v in columns.items()}
+        ),
         "by_hour": _by(table["hour"], range(int(table["hour"].max(initial=-1)) + 1), columns),
     }
 

@@ -106,11 +106,15 @@ def _release(given: Any, where: str, known: frozenset[str]) -> Release:
         raise ReleaseError(f"{where}: gives {given['gives']!r} to cars that have it")
     strange = sorted(set(given["needs"]) - known)
     if strange:
-        raise ReleaseError(f"{where}: needs {strange[0]!r}, which no level's hardware has; valid: {', '.join(sorted(known))}")
+        raise ReleaseError(
+            f"{where}: needs {strange[0]!r}, which no level's hardware has; valid: {', '.join(sorted(known))}"
+        )
     factor = given.get("use_factor", 1.0)
     if isinstance(factor, bool) or not isinstance(factor, int | float) or not 1 <= factor < 100:
         raise ReleaseError(f"{where}: use_factor is {factor!r}, must be a number from 1")
-    return Release(str(given["name"]), _month(given["date"], where), gives, before, frozenset(given["needs"]), float(factor))
+    return Release(
+        str(given["name"]), _month(given["date"], where), gives, before, frozenset(given["needs"]), float(factor)
+    )
 
 
 def _month(text: Any, where: str) -> date:
