@@ -116,7 +116,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`, `autonomy.rules`) are looked for beside the scenario file first.
+        Files named in it (`map`, `fleet.models`, `fleet.case`, `autonomy.rules`) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class Scenario(TwinSettings):
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
             raw["map"] = beside(path, raw["map"])
-        for room, key in (("fleet", "models"), ("autonomy", "rules")):
+        for room, key in (("fleet", "models"), ("fleet", "case"), ("autonomy", "rules")):
             if isinstance(given := raw.get(room), dict) and key in given:
                 given[key] = beside(path, given[key])
         return cls.check(raw, place=place)

@@ -67,7 +67,7 @@ def _assisted(autonomy: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         return
     of = {name: autonomy[name] for name in ("share_of_equipped_km", "possible_share", "share_of_possible_km")}
     yield "  of equipped cars' km", f"{of['share_of_equipped_km']:.1%}"
-    why = f"{of['possible_share']:.1%} of all km by equipped cars in the domain, {of['share_of_possible_km']:.0%} of it used"
+    why = f"{of['possible_share']:.1%} of all km equipped and in the domain, {of['share_of_possible_km']:.0%} used"
     yield "  why this share", f"{why}; {autonomy['unused_km']:,.0f} km possible and unused"
     if autonomy.get("km_between_takeovers"):
         per_trip = f"{autonomy['engagements_per_equipped_trip']:.2f} per trip of equipped cars"
