@@ -116,7 +116,8 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`, `fleet.case`, `autonomy.rules`) are looked for beside the scenario file first.
+        Files named in it (`map`, `fleet.models`, `fleet.case`, `autonomy.rules`) are looked for beside the
+        scenario file first.
 
         Raises
         ------

@@ -21,6 +21,7 @@ EFFECTS = load_rules()["effects"]
 def effects(cars: int = 4000, *, level: int = 1, **knobs: bool) -> Effects:
     fleet = Fleet(cars)
     fleet.propilot[:] = level
+    knobs = {"affects_speed": True, **knobs}
     return Effects(fleet, AutonomySettings(**knobs), load_rules(), seed=3)
 
 

@@ -147,7 +147,9 @@ class AutonomySettings(Settings):
         default_factory=list, description="[hour of the run, release] put on every car that has the sensors"
     )
     affects_headway: bool = Field(True, description="engaged cars follow at their system's gap")
-    affects_speed: bool = Field(True, description="engaged cars with navigation hold the posted limit")
+    affects_speed: bool = Field(
+        False, description="engaged cars with navigation hold the posted limit, drivers an assumed 7 % less"
+    )
     affects_energy: bool = Field(True, description="engaged cars are driven more steadily")
 
 
