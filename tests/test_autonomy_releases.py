@@ -78,6 +78,24 @@ def test_planned_releases_go_to_those_who_can_take_them_when_due() -> None:
     assert autonomy.lacked == {"destination": 2}
 
 
+def test_a_journal_replays_releases_of_the_run_and_of_other_settings() -> None:
+    from twin.autonomy.journal import Journal
+
+    autonomy = room(expressway(20), level=HANDS_OFF, cars=300)
+    journal = Journal(autonomy)
+    autonomy.upgrade(np.arange(100), "destination", at_ms=0)
+    autonomy.advance(0)
+    travel(autonomy)
+    autonomy.finish()
+    again = journal.again(autonomy.settings)
+    assert np.array_equal(again.fleet.propilot, autonomy.fleet.propilot)
+    assert np.array_equal(again.fleet.engaged_mm, autonomy.fleet.engaged_mm)
+    everyone = journal.again(autonomy.settings.model_copy(update={"releases": [(0.0, "destination")]}))
+    assert (everyone.fleet.propilot == DESTINATION).all()
+    plain = journal.again(autonomy.settings.model_copy(update={"level": "propilot_1_0"}))
+    assert (plain.fleet.propilot == 1).all()
+
+
 def test_a_run_before_the_release_is_refused() -> None:
     from twin.autonomy.propilot import Autonomy
     from twin.fleet.fleet import Fleet

@@ -86,6 +86,12 @@ class Journal:
                 made.begin_trips(step["cars"], step["serials"], at_ms=step["at_ms"])
             elif what == "advance":
                 made.advance(int(step["now_ms"]))
+            elif what == "upgrade":
+                # with other equipment, those who can take it
+                release, cars = str(step["release"]), step["cars"]
+                made.upgrade(cars[made.able(release)[cars]], release, at_ms=int(step["at_ms"]))
+            elif what == "maps":
+                made.refresh_maps(step["cars"], at_ms=int(step["at_ms"]))
             else:
                 made.end_trips(step["cars"])
         made.finish()

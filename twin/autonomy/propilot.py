@@ -246,8 +246,13 @@ class Autonomy:
         ReleaseError
             Unknown release, or a car that lacks a sensor or the step before it.
         """
-        wanted = self._named(release)
         cars = np.atleast_1d(np.asarray(rows, np.int64))
+        if self.heard is not None:
+            self.heard("upgrade", cars=cars, release=release, at_ms=at_ms)
+        self._upgrade(cars, release, at_ms)
+
+    def _upgrade(self, cars: NDArray[np.int64], release: str, at_ms: int) -> None:
+        wanted = self._named(release)
         refused = cars[~self.able(release)[cars]]
         if len(refused):
             car = int(refused[0])
@@ -263,17 +268,19 @@ class Autonomy:
 
     def refresh_maps(self, rows: ArrayLike, *, at_ms: int = 0) -> None:
         """Give cars the map of this moment, as an update of navigation data does."""
+        if self.heard is not None:
+            self.heard("maps", cars=rows, at_ms=at_ms)
         self._map_ms[np.asarray(rows, np.int64)] = at_ms
 
     def advance(self, now_ms: int) -> None:
         """Put the scenario's planned releases on the cars when they are due."""
-        if self.heard is not None and self._planned:
+        if self.heard is not None:
             self.heard("advance", now_ms=now_ms)
         while self._planned and self._planned[0][0] <= now_ms:
             at_ms, release = self._planned.pop(0)
             can = self.able(release.name)
             self.lacked[release.name] = int(np.count_nonzero((self.fleet.propilot > 0) & ~can))
-            self.upgrade(np.flatnonzero(can), release.name, at_ms=at_ms)
+            self._upgrade(np.flatnonzero(can), release.name, at_ms)
 
     # ------------------------------------------------------------------ drivers
 
