@@ -270,6 +270,15 @@ def test_rain_that_sets_in_ends_it_and_is_named() -> None:
     assert closed(autonomy)
 
 
+def test_the_weather_of_the_hour_is_looked_up_again_when_a_run_goes_on() -> None:
+    hours = [0.0] * 24
+    hours[1] = 20.0
+    autonomy = room(expressway(30), use=10, rain=hours)  # type: ignore[arg-type]
+    autonomy._hour = 1  # all that a saved run brings back of it
+    travel(autonomy, start_ms=HOUR)
+    assert autonomy.fleet.driven_mm.sum() > 0 == autonomy.fleet.engaged_mm.sum()
+
+
 @pytest.mark.parametrize(("level", "limit_s"), [(1, 3.0), (2, 30.0)])
 def test_stops_that_are_too_long_come_at_their_rate(level: int, limit_s: float) -> None:
     """Crawling cars stop once in 20 s for 6 s on average: exp(-limit / 6) of the stops end it."""

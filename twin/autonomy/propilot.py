@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +78,12 @@ class Autonomy:
         `autonomy`, one row per hour, road class, model and level with kilometres.
     """
 
+    rebuilt: ClassVar = (
+        "rules", "releases", "heard", "_sensors", "_weather", "_fair", "_layers", "_seen_hour",
+        "link_mode", "link_long", "link_domain",
+    )  # fmt: skip
+    """What a fresh one has, or makes from the hour, so that a saved run need not hold it."""
+
     def __init__(
         self,
         fleet: Fleet,
@@ -133,7 +139,7 @@ class Autonomy:
         self._enough_m = 1000 * float(table["model"]["min_eligible_segment_km_to_engage"])
         self._layers: dict[Any, Any] = {} if layers is None else layers
         self._about = repr(self.rules)
-        self._fair = self._layer(domain.FAIR)[0][0]
+        self._fair = self._layer(domain.FAIR)[0][0].copy()
         self._links = np.zeros(network.n_links, kernels.LINK)
         self._links["mm"] = np.rint(network.link_length * 1000)
         self._links["group"] = network.link_class
@@ -195,23 +201,24 @@ class Autonomy:
         return mode, long
 
     def _see_weather(self, hour: int) -> None:
+        self._seen_hour = hour
         self.link_mode, self.link_long = self._layer(self._weather.at(hour))
         self.link_domain = self.link_mode[0] > 0
 
     # ------------------------------------------------------------------ releases
 
-    def _plan(self, settings: AutonomySettings) -> list[tuple[int, Release]]:
-        planned: list[tuple[int, Release]] = []
+    def _plan(self, settings: AutonomySettings) -> list[tuple[int, str]]:
+        planned: list[tuple[int, str]] = []
         for hour, name in settings.releases:
             release = self._named(name)
             at_ms = round(hour * _HOUR_MS)
-            if self.start.date() < release.date:
+            if self.start < release.date:
                 raise ReleaseError(
                     f"autonomy.releases: {name} is of {release.date:%Y-%m}, the run starts on {self.start:%Y-%m-%d}"
                 )
             if planned and at_ms < planned[-1][0]:
                 raise ReleaseError(f"autonomy.releases: hours are out of order at {name}")
-            planned.append((at_ms, release))
+            planned.append((at_ms, name))
         return planned
 
     def _named(self, name: str) -> Release:
@@ -277,10 +284,10 @@ class Autonomy:
         if self.heard is not None:
             self.heard("advance", now_ms=now_ms)
         while self._planned and self._planned[0][0] <= now_ms:
-            at_ms, release = self._planned.pop(0)
-            can = self.able(release.name)
-            self.lacked[release.name] = int(np.count_nonzero((self.fleet.propilot > 0) & ~can))
-            self._upgrade(np.flatnonzero(can), release.name, at_ms)
+            at_ms, name = self._planned.pop(0)
+            can = self.able(name)
+            self.lacked[name] = int(np.count_nonzero((self.fleet.propilot > 0) & ~can))
+            self._upgrade(np.flatnonzero(can), name, at_ms)
 
     # ------------------------------------------------------------------ drivers
 
@@ -373,6 +380,8 @@ class Autonomy:
         end_ms = traversals.exit_ms[:n]
         if int(end_ms[-1]) > self.horizon_ms + _HOUR_MS:
             raise AutonomyError(f"traversal at {int(end_ms[-1])} ms lies beyond the horizon of {self.horizon_ms} ms")
+        if self._seen_hour != self._hour:  # put back from a saved run
+            self._see_weather(self._hour)
         first = 0
         while first < n:
             hour = int(end_ms[first]) // _HOUR_MS

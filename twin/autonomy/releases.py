@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 from typing import Any
 
 from twin.autonomy.rules import LEVELS, RulesError, known_level, load_rules
@@ -28,7 +28,7 @@ class Release:
     Attributes
     ----------
     name : str
-    date : date
+    date : datetime
         First of the month from which it exists.
     gives : int
         Level that a car has after it (row of LEVELS).
@@ -41,7 +41,7 @@ class Release:
     """
 
     name: str
-    date: date
+    date: datetime
     gives: int
     before: tuple[int, ...]
     needs: frozenset[str]
@@ -117,9 +117,9 @@ def _release(given: Any, where: str, known: frozenset[str]) -> Release:
     )
 
 
-def _month(text: Any, where: str) -> date:
+def _month(text: Any, where: str) -> datetime:
     try:
         year, month = (int(part) for part in str(text).split("-"))
-        return date(year, month, 1)
+        return datetime(year, month, 1)
     except ValueError:
         raise ReleaseError(f"{where}: date is {text!r}, must be a month such as 2019-09") from None
