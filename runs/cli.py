@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from runs.options import AsJson, Cars, MapSource, Quiet, ScenarioName, Seed, Sets, Until, Verbose
+from runs.sensitivity_command import HELP, sensitivity_command
+
 if TYPE_CHECKING:
     from runs.results import RunResult
     from runs.scenario import Scenario
@@ -35,22 +38,6 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 a fault of the program, 2 bad input, 3 a ledger is open or the run is degraded, "
     "4 disk or memory, 130/143 stopped.\n\nExample: twin run kyoto --cars 5000",
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only, and the path of what was written.")]
-ScenarioName = Annotated[str, typer.Argument(help="A built-in scenario's name, or a TOML file.", show_default=True)]
-MapSource = Annotated[
-    str | None,
-    typer.Option("--map", help="Recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .osm.bz2, .graphml, .npz)."),
-]
-Cars = Annotated[int | None, typer.Option("--cars", help="Cars of the fleet.")]
-Until = Annotated[str | None, typer.Option("--until", help="How long to simulate: 24h, 90m, 1d, seconds.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat."),
-]
 
 
 @app.command(
@@ -327,63 +314,7 @@ def compare_command(
     return DONE
 
 
-@app.command(
-    "sensitivity",
-    help="Vary propensity, operating domain and equipment over the trips of one run: autonomy share with intervals.\n\n"
-    "Example: twin sensitivity kyoto --use 0.5,1,2 --domain narrow,facts,wide --equipped market,0.5,1",
-)
-def sensitivity_command(
-    scenario: ScenarioName = "demo",
-    map_source: MapSource = None,
-    cars: Cars = None,
-    until: Until = None,
-    seed: Seed = None,
-    sets: Sets = None,
-    use: Annotated[str, typer.Option("--use", help="Factors on the drivers' propensity, comma between.")] = "0.5,1,1.5",
-    domain: Annotated[str, typer.Option("--domain", help="Operating domains, comma between.")] = "narrow,facts,wide",
-    equipped: Annotated[
-        str, typer.Option("--equipped", help="Shares among cars of models that offer ProPILOT; market: the scenario's.")
-    ] = "market,0.5,1",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", metavar="FILE", help="CSV to write; default results/<name>-<hash>-s<seed>-sensitivity.csv."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> int:
-    """Simulate once, run driver assistance again for every combination."""
-    from runs.sensitivity import MARKET, sensitivity
-    from runs.single import RESULTS
-
-    _talk(verbose=verbose)
-    chosen = _scenario(scenario, map_source, cars, until, seed, sets)
-    target = out or RESULTS / f"{chosen.folder_name}-sensitivity.csv"
-    if target.is_dir():
-        raise _BadInput(f"--out: {target}: is a folder; give a file name, such as {target / 'sensitivity.csv'}")
-    if out is not None:
-        _writable(out)
-    shares = [MARKET if word == MARKET else _number(word, "--equipped") for word in _words(equipped, "--equipped")]
-    found = sensitivity(
-        chosen,
-        use=[_number(word, "--use") for word in _words(use, "--use")],
-        domain=_words(domain, "--domain"),
-        equipped=shares,
-        say=None if quiet else _say,
-    )
-    found.write(target)
-    if as_json:
-        _json({"path": str(target), **found.to_dict()})
-        return DONE
-    if not quiet:
-        _print(
-            (f"{chosen.name}: {chosen.fleet.cars:,} cars, seed {chosen.seed}; the scenario itself: {found.base}", "")
-        )
-        _print((*found.lines(), "", "intervals: sampling of cars only (bootstrap, paired by car)"))
-    print(target)
-    return DONE
+app.command("sensitivity", help=HELP)(sensitivity_command)
 
 
 @app.command(
@@ -554,20 +485,6 @@ def _scenario(
     flags = {"map": "--map", "fleet.cars": "--cars", "until": "--until", "seed": "--seed"}
     changes = {key: value for key, value in given.items() if value is not None}
     return chosen.changed(changes, flags=flags) if changes else chosen
-
-
-def _words(text: str, option: str) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    if not all(words):
-        raise _BadInput(f"{option}: {text!r} must be values with commas between")
-    return words
-
-
-def _number(word: str, option: str) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise _BadInput(f"{option}: {word!r} is not a number") from None
 
 
 def _code_of(result: RunResult) -> int:

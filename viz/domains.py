@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 # level, name on the map, colour, width of its band in points; wider bands lie below
 BANDS = (
-    ("propilot_1_0", "ProPILOT 1.0, hands on", "#F0E442", 15.0),
-    ("propilot_2_0", "ProPILOT 2.0, hands off", "#9ADBC5", 10.5),
-    ("propilot_destination", "destination management", "#E3B5D0", 6.5),
+    ("propilot_1_0", "ProPILOT 1.0", "#F0E442", 15.0),
+    ("propilot_2_0", "ProPILOT 2.0", "#9ADBC5", 10.5),
+    ("propilot_destination", "destination", "#E3B5D0", 6.5),
 )
 
 
@@ -32,7 +32,7 @@ def may_engage(city: CityMap) -> dict[str, NDArray[np.bool_]]:
 
 
 def draw_domains(ax: Axes, city: CityMap, streets: Streets) -> list[Line2D]:
-    """Draw the bands under the streets; returns their legend entries with km of links."""
+    """Draw the bands under the streets; returns their legend entries with km of links; a level without any has none."""
     from matplotlib.collections import PathCollection
     from matplotlib.lines import Line2D
 
@@ -40,10 +40,11 @@ def draw_domains(ax: Axes, city: CityMap, streets: Streets) -> list[Line2D]:
     inside = may_engage(city)
     for name, label, colour, width in BANDS:
         rows = np.flatnonzero(inside[name] & streets.inside)
+        if not len(rows):
+            continue
         km = float(city.network.link_length[rows].sum()) / 1000
         look: dict[str, Any] = {"color": colour, "linewidth": width, "solid_capstyle": "butt"}
         keys.append(Line2D([], [], **look, label=f"{label} ({km:,.1f} km)"))
-        if len(rows):
-            band: dict[str, Any] = {"facecolors": "none", "edgecolors": colour, "linewidths": width, "zorder": 0.5}
-            ax.add_collection(PathCollection(streets.paths(rows), **band), autolim=False)
+        band: dict[str, Any] = {"facecolors": "none", "edgecolors": colour, "linewidths": width, "zorder": 0.5}
+        ax.add_collection(PathCollection(streets.paths(rows), **band), autolim=False)
     return keys
