@@ -17,6 +17,12 @@ MapSource = Annotated[
 Cars = Annotated[int | None, typer.Option("--cars", help="Cars of the fleet.")]
 Until = Annotated[str | None, typer.Option("--until", help="How long to simulate: 24h, 90m, 1d, seconds.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if it was stopped or killed.")
+]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", metavar="TIME", help="Wall time between checkpoints: 60s, 10m, off.")
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat."),
