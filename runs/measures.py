@@ -18,14 +18,14 @@ import simpy
 from numpy.typing import NDArray
 
 from maps.network import CityMap
-from maps.toy import corridor, toy_city
+from maps.toy import toy_city
 from runs import measures_charging
 from runs.cohort import drivers
 from runs.fleet_use import km_per_litre
+from runs.measures_autonomy import km_between_take_overs, share_on_freeways, transfers_per_trip, with_data
 from runs.measures_charging import NeedsDataError
 from runs.trip_data import read_trips
 from twin import facts
-from twin.autonomy.propilot import Autonomy
 from twin.cloud.cells import Cells
 from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
@@ -36,8 +36,7 @@ from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
 from twin.fleet.cohorts import sold_between
 from twin.fleet.fleet import Fleet, Kind, State
 from twin.ota.campaign import Campaign
-from twin.settings import AutonomySettings, ClimateSettings, OtaSettings
-from twin.traffic.traversals import Traversals
+from twin.settings import OtaSettings
 
 SEED = 5
 EPA_ROTATING = 1.015
@@ -45,7 +44,6 @@ EPA_ROTATING = 1.015
 _COLD_C = -7.0
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-_MOTORWAY_KMH = 100.0
 _DRIVERS = 30_000
 _WEDNESDAY = datetime(2022, 10, 12)
 _THURSDAY, _SATURDAY = 1, 3  # days of a plan that starts on that Wednesday; its first day has no evening before
@@ -144,47 +142,6 @@ def _real_energy(data: Path | None) -> list[float]:
 def _real_cold(data: Path | None) -> list[float]:
     found = _real_trips(data)
     return [cold_ratio(wh, found.km, found.outside_c) for wh in (found.trace_wh, found.link_wh)]
-
-
-# ------------------------------------------------------------------ driver assistance
-
-
-def _motorway(level: int, *, cars: int, links: int, link_m: float, mixed_drivers: bool) -> dict[str, Any]:
-    """Summary of equipped cars that each drive one straight motorway once at an even speed."""
-    road = corridor(links, length_m=link_m, road_class="motorway")
-    fleet = Fleet(cars)
-    fleet.propilot[:] = level
-    mix = list(facts.load("autonomy")["model"]["user_types"].values())
-    fleet.driver[:] = (
-        np.searchsorted(np.cumsum(mix)[:-1], np.linspace(0, 1, cars), side="right") if mixed_drivers else 2
-    )
-    autonomy = Autonomy(
-        fleet, road, AutonomySettings(), ClimateSettings(), country="JP", model_names=["LEAF"], seed=SEED,
-        horizon_ms=48 * _HOUR_MS,
-    )  # fmt: skip
-    everyone = np.arange(cars, dtype=np.int32)
-    autonomy.begin_trips(everyone, np.zeros(cars, np.int64))
-    at = np.concatenate([[0], np.rint(np.cumsum(road.link_length) / (_MOTORWAY_KMH / 3.6) * 1000)]).astype(np.int64)
-    for link in range(links):
-        rows = Traversals(cars)
-        rows.n = cars
-        rows.car[:], rows.link[:] = everyone, link
-        rows.enter_ms[:], rows.exit_ms[:] = at[link], at[link + 1]
-        rows.driven_mm[:] = round(link_m * 1000)
-        fleet.driven_mm[:] += round(link_m * 1000)
-        autonomy.drive(rows)
-    autonomy.end_trips(everyone)
-    autonomy.finish()
-    return autonomy.summary()
-
-
-def _share_on_freeways(_data: Path | None) -> list[float]:
-    return [float(_motorway(1, cars=4000, links=12, link_m=2000.0, mixed_drivers=True)["share"])]
-
-
-def _km_between_take_overs(_data: Path | None) -> list[float]:
-    found = [_motorway(level, cars=1500, links=100, link_m=1000.0, mixed_drivers=False) for level in (1, 3)]
-    return [float(summary["engaged_km"] / summary["takeovers"]) for summary in found]
 
 
 # ------------------------------------------------------------------ over the air
@@ -333,8 +290,9 @@ MEASURES: Mapping[str, Measure] = {
     "V10": _month,
     "V11": _start_hours,
     "V12": _in_use,
-    "V19": _share_on_freeways,
-    "V20": _km_between_take_overs,
+    "V19": with_data(share_on_freeways, _file),
+    "V20": with_data(km_between_take_overs, _file),
+    "V21": with_data(transfers_per_trip, _file),
     "V24": _current_software,
     "V25": _large_package,
     "V26": _electric_sold,

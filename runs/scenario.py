@@ -49,6 +49,7 @@ FILES = (
     ("climate", "table"),
     ("terrain", "elevation"),
     ("charging", "sites"),
+    ("autonomy", "rules"),
 )
 """Keys whose values are files, looked for beside the scenario file first; their content is part of the run."""
 

@@ -70,6 +70,11 @@ class Stream(IntEnum):
     HOUSEHOLD = 42
     INFORMED = 43
     LEARN = 44
+    OWNED_SINCE = 50
+    TIME_GAP = 51
+    DESTINATION_SET = 52
+    LANE_CHANGE = 53
+    LONG_STOP = 54
 
 
 @njit(cache=True, inline="always")

@@ -61,7 +61,7 @@ CARS = {
     "reason": Column("str", "", "why it is stuck; empty otherwise"),
 }
 
-PROPILOT = ("none", "1.0", "1.0 navi", "2.0")
+PROPILOT = ("none", "1.0", "1.0 navi", "2.0", "destination")
 POWERTRAIN = {Kind.ELECTRIC: "bev", Kind.EPOWER: "epower", Kind.COMBUSTION: "combustion"}
 
 

@@ -131,9 +131,11 @@ class ClimateSettings(Settings):
     table: str = Field(
         "", description="CSV or Parquet with time (local) and temperature_c, every hour of the run, instead"
     )
-    precipitation_mm_h: NotNegative = Field(0.0, description="rain or snow, limits driver assistance")
+    precipitation_mm_h: NotNegative | list[NotNegative] = Field(
+        0.0, description="rain or snow, limits driver assistance: one value, or one per hour of the day (24)"
+    )
 
-    @field_validator("ambient_c")
+    @field_validator("ambient_c", "precipitation_mm_h")
     @classmethod
     def _one_or_every_hour(cls, value: float | list[float]) -> float | list[float]:
         if isinstance(value, list) and (not value or len(value) % 24):
@@ -222,10 +224,36 @@ class GridSettings(Settings):
 
 
 class AutonomySettings(Settings):
-    """Where and by whom driver assistance is used."""
+    """Where and by whom driver assistance is used, and what it does to the rest of the world."""
 
     enabled: bool = Field(True, description="off: nobody engages")
     use: NotNegative = Field(1.0, description="multiplies the drivers' probability to engage on a trip")
+    rules: str = Field("", description="TOML file that changes facts/autonomy.toml: domains, releases, use, effects")
+    domain: str = Field(
+        "facts", description="operating domain: narrow, facts, wide, or a case of the rules file (domain_case)"
+    )
+    level: Literal["propilot_1_0", "propilot_1_0_navi", "propilot_2_0", "propilot_destination"] | None = Field(
+        None, description="what if: every equipped car has this level and its sensors; as built when left out"
+    )
+    weeks: NotNegative | None = Field(
+        None, description="weeks since drivers have had assistance; by year of sale when left out"
+    )
+    destination_set: Share | None = Field(
+        None,
+        description="share of trips with a destination set, which hands-off driving needs; by the facts when left out",
+    )
+    map_countries: list[str] | None = Field(
+        None, description="countries with the map that hands-off driving needs; by the facts when left out"
+    )
+    map_age_days: NotNegative = Field(0.0, description="age of the cars' maps at the start")
+    releases: list[tuple[NotNegative, str]] = Field(
+        default_factory=list, description="[hour of the run, release] put on every car that has the sensors"
+    )
+    affects_headway: bool = Field(True, description="engaged cars follow at their system's gap")
+    affects_speed: bool = Field(
+        False, description="engaged cars with navigation hold the posted limit, drivers an assumed 7 % less"
+    )
+    affects_energy: bool = Field(True, description="engaged cars are driven more steadily")
 
 
 class CloudSettings(Settings):

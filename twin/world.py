@@ -1,6 +1,6 @@
 """The world: bodies, one integer clock, and one tick on one page.
 
-wake → decide → apply → move → spend → queue → talk → measure. The world knows no Mesa:
+wake → decide → apply → move → spend → assist → park → queue → talk → measure. The world knows no Mesa:
 it hands questions to `ask` and gets arrays of answers.
 """
 
@@ -133,7 +133,9 @@ class World:
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
+            start=start, timezone=str(city.meta.get("timezone", "")),
         )  # fmt: skip
+        self.drive.steadied(self.autonomy.effects.steady, saving=self.autonomy.effects.saving)
         self.cloud = Cloud(city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms)
         self.campaign = Campaign(
             city, self.fleet, settings.ota, self.sessions.env,
@@ -194,6 +196,8 @@ class World:
             ("apply", self._apply),
             ("move", self._move),
             ("spend", self._spend),
+            ("assist", self._assist),
+            ("park", self._park),
             ("queue", self._queue),
             ("talk", self._talk),
             ("measure", self._measure),
@@ -324,7 +328,7 @@ class World:
         self.streets.depart(cars, at, routes.ptr, routes.links)
         self.informed.begin(cars, cars)
         fleet.state[cars] = State.WAITING
-        self.autonomy.begin_trips(cars, trips.trip_id[cars])
+        self.autonomy.begin_trips(cars, trips.trip_id[cars], at_ms=at)
         self._started = cars
 
     def _move(self) -> None:
@@ -342,14 +346,23 @@ class World:
         self.fleet.node[moving] = self.city.network.link_from[link]
 
     def _spend(self) -> None:
-        """Energy, assistance; then park those who have arrived."""
-        empty = self.drive.spend(self._traversals)
+        """Energy of the links that were left."""
+        self._empty = self.drive.spend(self._traversals)
+
+    def _assist(self) -> None:
+        """Driver assistance on those links, and how engaged cars will follow from now on."""
+        self.autonomy.advance(self.now_ms)
         self.autonomy.drive(self._traversals)
+        cars, gap, pace = self.autonomy.changed()
+        self.streets.follow(cars, gap=gap, pace=pace)
+
+    def _park(self) -> None:
+        """Those who have arrived, and those who ran empty."""
         arrived = self._arrivals.vehicle < len(self.fleet)
         cars = self._arrivals.vehicle[arrived].astype(np.int64)
         at = self._arrivals.at_ms[arrived]
         self.others.arrived += int((~arrived).sum())
-        for car in empty:
+        for car in self._empty:
             self._towed[car] = True
             if car not in cars:
                 self.streets.cut_short(int(car), self._until)

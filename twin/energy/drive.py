@@ -157,12 +157,26 @@ class Drive:
         self.total = np.zeros(8, np.int64)
         """Sums over all traversals so far (kernels.ROWS_…); part of the state to be saved."""
         self._ran_empty = np.zeros(MOST_EMPTY * fleet.size, np.int64)
+        self._steady = np.zeros(fleet.size, np.uint8)
+        self._keep = 1.0
         self.open_books()
 
     @property
     def records(self) -> NDArray[np.float64]:
         """Parameters by hour, model and column of `kernels`, with the weather folded in."""
         return self._car_of
+
+    def steadied(self, steady: NDArray[np.uint8], *, saving: float) -> None:
+        """Let cars marked in `steady` spend less at the wheel.
+
+        Parameters
+        ----------
+        steady : ndarray of uint8, shape (n_cars,)
+            1 for cars under driver assistance; read at every link, owned by the caller.
+        saving : float
+            Share of the energy at the wheel that they save (facts autonomy.effects).
+        """
+        self._steady, self._keep = steady, 1.0 - saving
 
     def open_books(self) -> None:
         """Let the ledger begin at what the fleet's columns hold now."""
@@ -187,7 +201,7 @@ class Drive:
             self._road, self._profile, self._car_of, self._control, self._start_ms,
             fleet.model, fleet.battery_j, fleet.capacity_j, fleet.traction_j, fleet.engine_j,
             fleet.fuel_ul, fleet.driven_mm, fleet.towed_mm, fleet.drive_ms,
-            self.engine_on, self.empty, self.total, self._ran_empty,
+            self.engine_on, self.empty, self.total, self._ran_empty, self._steady, self._keep,
         )  # fmt: skip
         # a battery that warms up within the call may run empty twice
         return np.array(list(dict.fromkeys(self._ran_empty[:found].tolist())), np.int64)

@@ -150,12 +150,13 @@ def spend(  # type: ignore[no-untyped-def]
     n, car, link, enter_ms, exit_ms, energy_j, fuel_ul, driven_mm,
     road, profile, car_of, control, start_ms,
     model, battery_j, capacity_j, traction_j, engine_j, car_fuel_ul, car_driven_mm, car_towed_mm, drive_ms,
-    engine_on, empty, total, ran_empty,
+    engine_on, empty, total, ran_empty, steady, keep,
 ):  # fmt: skip
     """Spend the energy of `n` traversals in time order; returns how many cars ran empty now.
 
     car_of (hours, n_models, CAR_COLUMNS) holds by hour, from midnight before the start and again from there, at the
-    link's end. Of a battery car's energy a share OUT_OF_REACH stays in the battery while it is cold.
+    link's end. Of a battery car's energy a share OUT_OF_REACH stays in the battery while it is cold. A car marked in
+    `steady` spends `keep` times as much at the wheel.
     """
     hours = len(car_of)
     found = 0
@@ -172,6 +173,8 @@ def spend(  # type: ignore[no-untyped-def]
             par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], par[WEIGHT_N] * rec[SLOPE], profile,
         )  # fmt: skip
         spent = par[PER_TRACTION] * traction - par[PER_BRAKED] * braked
+        if steady[who]:
+            spent *= keep
         spent += par[MOVING_W] * moving_s + par[STEADY_W] * seconds
         out, burnt, went = np.int64(0), np.int64(0), mm
         if par[CAR_KIND] == COMBUSTION:
