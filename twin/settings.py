@@ -121,19 +121,61 @@ class AutonomySettings(Settings):
     use: NotNegative = Field(1.0, description="multiplies the drivers' probability to engage on a trip")
 
 
+class ServiceSettings(Settings):
+    """One further service between cars and cloud."""
+
+    name: str = Field(min_length=1, description="name of the service in the tables")
+    trigger: Literal["driving", "charging", "parked", "any_time", "trip", "distance", "engaged"] = Field(
+        description="while driving, on a socket, parked, always; at trip start and end; by distance driven or assisted"
+    )
+    bytes: int = Field(ge=1, description="application bytes of one message")
+    period_s: Positive | None = Field(None, description="one message per so many seconds, at the car's own moment")
+    per_1000_km: Positive | None = Field(None, description="messages per 1000 km, at exponential distances")
+    direction: Literal["up", "down"] = Field("up", description="from the car, or to it")
+    consent: bool = Field(False, description="only cars whose owner agreed")
+    propilot: int = Field(0, ge=0, le=3, description="lowest ProPILOT level that has it")
+
+
 class CloudSettings(Settings):
     """What connected cars send and how it gets there."""
 
     service_class: Literal["basic", "bev", "rich"] = Field(
         "rich", description="periodic telemetry while driving, see facts/connectivity.toml"
     )
+    more_services: list[str] = Field(
+        default_factory=lambda: ["navigation", "remote_command", "hd_map"],
+        description="further services of facts/connectivity.toml, table services",
+    )
+    services: list[ServiceSettings] = Field(default_factory=list, description="further services of this scenario")
+    message_log_cars: int = Field(
+        10_000, ge=0, description="keep every message for twin replay when the fleet has at most so many cars"
+    )
+    cells: str = Field("", description="CSV file of radio cells (own columns or OpenCelliD's); the map's when left out")
     cell_uplink_mbit_s: Positive = Field(16.0, description="mean uplink of one radio cell")
+    cell_downlink_mbit_s: Positive = Field(35.0, description="mean downlink of one radio cell, for services")
     cell_share: Share = Field(0.2, description="share of a cell that cars may use")
+    other_users: Share = Field(
+        0.0, description="load of a town cell by other people in its busiest hour; cars get at most what they leave"
+    )
+    holes: list[tuple[float, float, Positive]] = Field(
+        default_factory=list, description="places without signal: longitude, latitude, radius in m"
+    )
+    home_wifi: Share = Field(0.0, description="share of cars that use a Wi-Fi at home")
+    underground: Share = Field(0.0, description="share of cars whose place at home is below ground")
+    roaming: Share = Field(0.0, description="share of cars abroad, whose bytes cost more")
     outage: list[tuple[NotNegative, NotNegative]] = Field(
         default_factory=list, description="cloud down from hour to hour of the run"
     )
-    workers: int = Field(4, ge=1, description="ingest workers")
+    regions: int = Field(1, ge=1, le=64, description="regional ingests; cells belong to them from west to east")
+    workers: int = Field(4, ge=1, description="ingest workers of a region")
+    most_workers: int | None = Field(None, ge=1, description="auto-scaling up to so many; as many as workers when left out")
+    scale_delay_s: NotNegative = Field(180.0, description="from the decision to a new worker's first message")
+    scale_up_queue_s: Positive = Field(30.0, description="work waiting per worker that asks for more workers")
     worker_messages_per_s: Positive = Field(1000.0, description="messages one worker takes per second")
+    quota_messages_per_s: Positive | None = Field(
+        None, description="messages a region accepts per second; cars are told to come back later"
+    )
+    hot_days: Positive = Field(30.0, description="days in hot storage, then cold")
 
 
 class OtaSettings(Settings):

@@ -97,7 +97,11 @@ class World:
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
         )  # fmt: skip
-        self.cloud = Cloud(city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms)
+        self.cloud = Cloud(
+            city, self.fleet, settings.cloud, self.sessions.env,
+            seed=seed, horizon_ms=self.until_ms, market=market, start_s_of_day=self._day_start_ms // 1000,
+            brands=self.catalogue.brands,
+        )  # fmt: skip
         self.campaign = Campaign(
             city, self.fleet, settings.ota, self.sessions.env,
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
@@ -466,7 +470,7 @@ class World:
             self.trips.table,
             *self.charging.tables(),
             self.autonomy.table,
-            self.cloud.table,
+            *self.cloud.tables(),
             self.campaign.table,
             self.links.table,
         ]
