@@ -275,6 +275,19 @@ def _seconds(until: str) -> int:
     return int(total)
 
 
+def seconds_of(text: str, option: str) -> float:
+    """A time such as 7h or 90m in seconds; `option` begins the error line.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    try:
+        return float(_seconds(text))
+    except ValueError as error:
+        raise ScenarioError(f"{option} {text!r}: {error}") from None
+
+
 def _spell(seconds: int) -> str:
     for unit, size in (("h", 3_600), ("m", 60)):
         if seconds % size == 0:

@@ -32,9 +32,9 @@ from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
 from twin.history import live_week
 from twin.meters import LinkMeter, cars_table, summary
-from twin.ota.campaign import Campaign
+from twin.ota.updates import Updates
 from twin.sessions import Sessions
-from twin.settings import TwinSettings
+from twin.settings import CampaignSettings, TwinSettings
 from twin.traffic.engine import Positions, Streets
 from twin.traffic.other_drivers import OtherDrivers
 from twin.traffic.routing import Router
@@ -102,9 +102,10 @@ class World:
             seed=seed, horizon_ms=self.until_ms, market=market, start_s_of_day=self._day_start_ms // 1000,
             brands=self.catalogue.brands,
         )  # fmt: skip
-        self.campaign = Campaign(
+        self.updates = Updates(
             city, self.fleet, settings.ota, self.sessions.env,
-            cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
+            cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms, wifi=self.cloud.wifi,
+            catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
         )  # fmt: skip
         self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
         other_demand = OtherTraffic(
@@ -178,7 +179,7 @@ class World:
             self._cost_sums = sums.copy()
             self.others.forget_routes()
         cars = self.trips.due(self._until)
-        cars = cars[~self.campaign.installing[cars]]
+        cars = cars[~self.updates.installing[cars]]
         # a charging stop may have been at the goal itself
         done = cars[self.trips.under_way[cars] & (self.trips.goal[cars] == self.fleet.node[cars])]
         self.trips.close(done, Status.ARRIVED, at_ms=np.maximum(self.trips.due_ms[done], self.now_ms))
@@ -301,7 +302,19 @@ class World:
             self.now_ms, self._until, self._traversals, self._started, self._ended,
             np.flatnonzero(fleet.state == State.DRIVING), np.flatnonzero(fleet.state == State.PLUGGED),
         )  # fmt: skip
-        self.campaign.advance(self.now_ms, self._until)
+        self.updates.advance(self.now_ms, self._until, self.cloud.down_used_b)
+        for campaign, cars in self.updates.finished():
+            self._change(campaign, cars)
+
+    def _change(self, campaign: CampaignSettings, cars: NDArray[np.int64]) -> None:
+        """What a finished installation changes in the cars."""
+        if campaign.telemetry_period_s is not None:
+            self.cloud.set_period(cars, campaign.telemetry_period_s)
+        if campaign.charging_timer:
+            self.charging.timer_user[cars] = True
+        if campaign.propilot_release:
+            able = cars[self.autonomy.able(campaign.propilot_release)[cars]]
+            self.autonomy.upgrade(able, campaign.propilot_release, at_ms=self._until)
 
     def _measure(self) -> None:
         """Power at the meters in this tick; hourly link figures."""
@@ -461,7 +474,7 @@ class World:
         self.charging.finish(self.now_ms)
         self.autonomy.finish()
         self.cloud.finish(self.now_ms)
-        self.campaign.finish(self.now_ms)
+        self.updates.finish(self.now_ms)
 
     def tables(self) -> list[Table]:
         """The tables of the results folder."""
@@ -471,7 +484,7 @@ class World:
             *self.charging.tables(),
             self.autonomy.table,
             *self.cloud.tables(),
-            self.campaign.table,
+            self.updates.table,
             self.links.table,
         ]
 
@@ -507,7 +520,7 @@ class World:
             "charging": self.charging.ledger(),
             "autonomy": self.autonomy.ledger(),
             "cloud": self.cloud.ledger(),
-            "ota": self.campaign.ledger(),
+            "ota": self.updates.ledger(),
         }
         return own | {f"{room}.{name}": value for room, part in rooms.items() for name, value in part.items()}
 

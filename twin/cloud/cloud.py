@@ -98,6 +98,8 @@ class Cloud:
     up, down : Radio
         The two directions; `up` is telemetry.
     regions : list of Ingest
+    down_used_b : ndarray of int64, shape (n_cells,)
+        What services took of each cell's downlink in the last tick.
     table, down_table, ingest_table : Table
         `cloud`, `downlink`: one row per interval, cell and service with traffic or waiting
         bytes. `ingest`: one row per interval and region.
@@ -246,6 +248,7 @@ class Cloud:
         self._dealer_size_b = int(table["dealer_upload"]["bytes"])
         self._dealer_ms = (chance(seed, Stream.DEALER_VISIT, everyone) * self._dealer_period_ms).astype(np.int64)
         self.brand_dealer_b = np.zeros(max(1, len(self.brands)), np.int64)
+        self.down_used_b = np.zeros(self.cells.n, np.int64)
         self._peak_messages_s = 0.0
         self._interval = 0
         self._end_ms = 0
@@ -485,11 +488,13 @@ class Cloud:
             self._credit -= np.bincount(self._region, weights=messages, minlength=settings.regions)
         for number, region in enumerate(self.regions):
             region.receive(np.where(self._region == number, messages, 0), t0_ms, t1_ms)
+        before = self.down.used_b()
         if up_ms and len(self.down.names):
             mbit_s = float(settings.cell_downlink_mbit_s)
             room = cells.bytes_for_cars(cells.down_mbit_s, mbit_s, settings.cell_share, hour % 24, up_ms)
             everywhere = np.ones(cells.n + 1, bool)
             self.down.carry(t0_ms, t1_ms, room_b=room, air_ms=up_ms, hour=hour, takes=everywhere)
+        self.down_used_b = self.down.used_b() - before
 
     def _hour(self, t_ms: int) -> int:
         """Hour since midnight of the first day."""
