@@ -204,6 +204,48 @@ def plan_command(
 
 
 @app.command(
+    "fleet",
+    help="Cars sold and on the road, by model, kind, ProPILOT level and connectivity: as planned or as it was.\n\n"
+    "Example: twin fleet --case plan --market japan",
+)
+def fleet_command(
+    case: Annotated[
+        str, typer.Option("--case", help="actual, plan, plan-within, or a TOML file like twin/facts/plan.toml.")
+    ] = "actual",
+    market: Annotated[
+        str | None, typer.Option("--market", help="japan, europe, us, canada_mexico, china, other; all when left out.")
+    ] = None,
+    year: Annotated[int, typer.Option("--year", help="Cars on the road at the end of this year.")] = 2022,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the tables; default results/fleet-<case>-<market>-<year>.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Print and plot the fleet of a case."""
+    from runs import fleet
+    from runs.folder import disk_errors
+    from runs.views import NoView, draw_fleet
+
+    _talk(verbose=verbose)
+    report = fleet.fleet_report(case, year=year, market=market)
+    target = out or Path("results") / f"fleet-{_file_name(report.case)}-{market or 'world'}-{year}"
+    folder = fleet.write(report, target)
+    try:
+        with disk_errors(folder):
+            draw_fleet(report, folder / "fleet.png")
+    except NoView as error:
+        _say(str(error))
+    if as_json:
+        _json({"path": str(folder), **fleet.as_dict(report)})
+        return DONE
+    _print(() if quiet else fleet.lines(report))
+    print(folder)
+    return DONE
+
+
+@app.command(
     "compare",
     help="Paired differences of two runs of one fleet, b - a.\n\nExample: twin compare results/base results/timer",
 )
@@ -369,6 +411,9 @@ def validate_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Report to write; default results/validation.json.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Markdown page whose table of checks is written anew.")
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -385,6 +430,8 @@ def validate_command(
     checks = v.validate(folder, say=None if quiet else _say)
     report = v.to_dict(checks, data=folder)
     v.write(report, target)
+    if page is not None:
+        v.write_page(checks, page)
     if as_json:
         _json({"path": str(target), **report})
     else:

@@ -116,7 +116,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`) are looked for beside the scenario file first.
+        Files named in it (`map`, `fleet.models`, `fleet.case`) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -129,8 +129,9 @@ class Scenario(TwinSettings):
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
             raw["map"] = beside(path, raw["map"])
-        if isinstance(fleet := raw.get("fleet"), dict) and "models" in fleet:
-            fleet["models"] = beside(path, fleet["models"])
+        if isinstance(fleet := raw.get("fleet"), dict):
+            for key in {"models", "case"} & set(fleet):
+                fleet[key] = beside(path, fleet[key])
         return cls.check(raw, place=place)
 
     @classmethod

@@ -39,6 +39,11 @@ def draw_map(city: Any, path: Path) -> Path:
     return Path(view("draw_map")(city, path))
 
 
+def draw_fleet(report: Any, path: Path) -> Path:
+    """Draw a case's fleet as PNG."""
+    return Path(view("draw_fleet")(report, path))
+
+
 def write_report(folder: Path, out: Path | None = None) -> Path:
     """Write the report page of a results folder, into the folder unless `out` says where."""
     return Path(view("write_report")(folder, out))

@@ -58,11 +58,11 @@ def test_help_answers_without_importing_anything_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("map", "run", "show", "plan", "compare", "validate", "doctor"):
+    for command in ("map", "run", "show", "plan", "fleet", "compare", "validate", "doctor"):
         assert f"\n  {command}" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["map", "run", "show", "plan", "compare", "validate", "doctor"])
+@pytest.mark.parametrize("command", ["map", "run", "show", "plan", "fleet", "compare", "validate", "doctor"])
 def test_every_command_has_help_with_an_example_and_the_common_options(twin: Any, command: str) -> None:
     said = twin(command, "--help")
     assert (said.code, said.err) == (0, "")
@@ -125,6 +125,21 @@ def test_compare_prints_pairs(twin: Any) -> None:
     said = twin("compare", a, twin("run", "demo", "--cars", "30", "--quiet").last)
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "number of cars differ" in said.err
+
+
+def test_fleet_prints_tables_and_writes_them_with_a_picture(twin: Any, place: Path) -> None:
+    said = twin("fleet", "--case", "plan", "--market", "japan", "--year", "2021")
+    assert (said.code, said.last) == (0, "results/fleet-plan-japan-2021")
+    assert "on the road at the end of 2021" in said.out
+    assert (place / said.last / "cohorts.csv").read_text("utf-8").count("\n") > 100
+    assert (place / said.last / "fleet.png").read_bytes().startswith(b"\x89PNG")
+    content = json.loads(twin("fleet", "--json", "--out", str(place / "all")).out)
+    assert content["path"] == str(place / "all")
+    assert len(content["goals"]) == 6
+    for wrong in (("--case", "plam"), ("--market", "mars"), ("--year", "1999")):
+        said = twin("fleet", *wrong)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert "valid" in said.err
 
 
 def test_map_writes_a_map_that_runs_can_use(twin: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
