@@ -386,14 +386,11 @@ def replay_command(
         return DONE
     rate = sent.acknowledged / sent.seconds if sent.seconds else 0.0
     word = "confirmed" if qos else "written"
-    _print(
-        ()
-        if quiet
-        else (
+    if not quiet:
+        print(
             f"{sent.published:,} messages published, {sent.acknowledged:,} {word}, in {sent.seconds:,.1f} s "
-            f"({rate:,.0f} per second); {sent.reconnects} reconnects; last message {sent.behind_s:.1f} s late",
+            f"({rate:,.0f} per second); {sent.reconnects} reconnects; last message {sent.behind_s:.1f} s late"
         )
-    )
     print(folder)
     return DONE
 

@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 FORMATS = ("vss", "gbt32960")
 BATCH = 50_000
-_COLUMNS = ("time_s", "car_id", "service", "messages", "period_s", "link_id", "speed_kmh", "soc", "odometer_km", "engaged")
+_COLUMNS = (
+    "time_s",
+    "car_id",
+    "service",
+    "messages",
+    "period_s",
+    "link_id",
+    "speed_kmh",
+    "soc",
+    "odometer_km",
+    "engaged",
+)
 
 
 class ReplayError(ValueError):
@@ -75,8 +86,8 @@ class Replay:
             raise ReplayError(f"copies {copies}: must be at least 1")
         if "messages" not in result.tables:
             raise ReplayError(
-                f"{result.path}: the run kept no messages; run it again with --set cloud.message_log_cars=N, N at least "
-                "its number of cars"
+                f"{result.path}: the run kept no messages; run it again with --set cloud.message_log_cars=N, "
+                "N at least its number of cars"
             )
         cloud = result.scenario.cloud
         self.services = Services.of(cloud.service_class, more=cloud.more_services, own=cloud.services).names

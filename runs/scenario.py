@@ -132,6 +132,8 @@ class Scenario(TwinSettings):
         if isinstance(fleet := raw.get("fleet"), dict):
             for key in {"models", "case"} & set(fleet):
                 fleet[key] = beside(path, fleet[key])
+        if isinstance(cloud := raw.get("cloud"), dict) and "cells" in cloud:
+            cloud["cells"] = beside(path, cloud["cells"])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -244,6 +246,9 @@ class Scenario(TwinSettings):
         """Build the world on a map that is at hand already."""
         from twin.model import Twin
 
+        from runs.cell_file import with_cells
+
+        city = with_cells(city, self.cloud.cells, self.cloud.holes)
         rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
         return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s)
 

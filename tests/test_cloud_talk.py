@@ -14,7 +14,7 @@ from twin import facts
 from twin.cloud import kernels
 from twin.cloud.cells import Cells, CloudError
 from twin.cloud.cloud import Cloud
-from twin.cloud.ingest import DONE, Ingest
+from twin.cloud.ingest import Ingest
 from twin.cloud.services import SERVICES, Services
 from twin.fleet.fleet import State
 from twin.settings import CloudSettings

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -172,7 +172,9 @@ class CloudSettings(Settings):
     )
     regions: int = Field(1, ge=1, le=64, description="regional ingests; cells belong to them from west to east")
     workers: int = Field(4, ge=1, description="ingest workers of a region")
-    most_workers: int | None = Field(None, ge=1, description="auto-scaling up to so many; as many as workers when left out")
+    most_workers: int | None = Field(
+        None, ge=1, description="auto-scaling up to so many; as many as workers when left out"
+    )
     scale_delay_s: NotNegative = Field(180.0, description="from the decision to a new worker's first message")
     scale_up_queue_s: Positive = Field(30.0, description="work waiting per worker that asks for more workers")
     worker_messages_per_s: Positive = Field(1000.0, description="messages one worker takes per second")
@@ -218,7 +220,9 @@ class CampaignSettings(Settings):
     success_threshold: Share = Field(0.0, description="share of a group installed before the next opens")
     error_threshold: Share = Field(0.2, description="share of failed installs in a group that pauses the campaign")
     abort_threshold: Share = Field(1.0, description="share of failed installs in a group above which all is cancelled")
-    trickle_per_h: Positive | None = Field(None, description="cars offered the package per hour; all of an open group when left out")
+    trickle_per_h: Positive | None = Field(
+        None, description="cars offered the package per hour; all of an open group when left out"
+    )
     policy: Literal["now", "night", "cell_aware", "wifi_first"] = Field(
         "now", description="when cars download: at once, at night, where the cell is not busy, on Wi-Fi first"
     )
@@ -230,18 +234,26 @@ class CampaignSettings(Settings):
     wifi_only: bool = Field(False, description="never over the mobile network")
     download_when: Literal["any", "driving", "parked"] = Field("any", description="state in which a car downloads")
     resumable: bool = Field(True, description="an interrupted download goes on; false: it starts again")
-    consent: Literal["driver", "none"] = Field("driver", description="whose: drivers take their time; none for silent updates")
+    consent: Literal["driver", "none"] = Field(
+        "driver", description="whose: drivers take their time; none for silent updates"
+    )
     soc_min: Share | None = Field(None, description="least charge of an electric car; the facts' when left out")
     twelve_volt_min: Share | None = Field(None, description="least charge of the 12 V battery; not asked when left out")
-    while_charging: Literal["no", "home", "yes"] = Field("home", description="install on a socket: never, at home, anywhere")
+    while_charging: Literal["no", "home", "yes"] = Field(
+        "home", description="install on a socket: never, at home, anywhere"
+    )
     install_min: Positive = Field(20.0, description="minutes a parked car needs to install")
-    slots: Literal["dual", "single"] = Field("dual", description="dual: a failed install rolls back; single: it needs a dealer")
+    slots: Literal["dual", "single"] = Field(
+        "dual", description="dual: a failed install rolls back; single: it needs a dealer"
+    )
     tries: int = Field(2, ge=1, le=10, description="installs per car before it counts as failed")
     retry_h: NotNegative = Field(1.0, description="hours from a roll-back to the next try")
     dealer: bool = Field(False, description="cars that cannot be updated on air, or failed, are done at the dealer's")
     propilot_release: str = Field("", description="an installed car gets this ProPILOT release")
     charging_timer: bool = Field(False, description="an installed car charges by timer where policy timer rules")
-    telemetry_period_s: Positive | None = Field(None, description="an installed car reports at this period while driving")
+    telemetry_period_s: Positive | None = Field(
+        None, description="an installed car reports at this period while driving"
+    )
 
 
 class OtaSettings(CampaignSettings):
@@ -254,14 +266,17 @@ class OtaSettings(CampaignSettings):
         default_factory=list, description="several campaigns, [[ota.campaigns]]; what one leaves out is as in [ota]"
     )
 
-    @model_validator(mode="before")
+    @field_validator("campaigns")
     @classmethod
-    def _defaults_from_here(cls, given: Any) -> Any:
-        if not isinstance(given, dict) or not isinstance(given.get("campaigns"), list):
-            return given
-        shared = {key: given[key] for key in CampaignSettings.model_fields if key in given and key != "name"}
-        listed = [{**shared, **one} if isinstance(one, dict) else one for one in given["campaigns"]]
-        return {**given, "campaigns": listed}
+    def _defaults_from_here(cls, campaigns: list[CampaignSettings], info: ValidationInfo) -> list[CampaignSettings]:
+        shared = {key: info.data[key] for key in CampaignSettings.model_fields if key in info.data and key != "name"}
+        for one in campaigns:
+            if "name" not in one.model_fields_set:
+                raise ValueError("must give each campaign a name")
+        return [
+            one.model_copy(update={k: v for k, v in shared.items() if k not in one.model_fields_set})
+            for one in campaigns
+        ]
 
 
 class TwinSettings(Settings):

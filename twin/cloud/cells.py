@@ -65,9 +65,6 @@ class Cells:
         city: CityMap,
         *,
         other_users: float = 0.0,
-        holes: ArrayLike = (),
-        up_mbit_s: ArrayLike | None = None,
-        down_mbit_s: ArrayLike | None = None,
     ) -> Cells:
         """Serve a map by its nearest cells.
 
@@ -75,16 +72,18 @@ class Cells:
         ----------
         other_users : float
             Load by other people in the busiest hour of a cell in town.
-        holes : array_like of float, shape (k, 3)
-            Places without signal: x and y on the map and radius, m.
-        up_mbit_s, down_mbit_s : array_like of float, shape (n,), optional
+
+        Notes
+        -----
+        The map's `meta` may hold `holes` (places without signal: x, y and radius, m) and a capacity
+        per cell, `cell_up_mbit_s` and `cell_down_mbit_s` (`runs.cell_file` puts them there).
 
         Raises
         ------
         CloudError
             When the map has no radio cells, or one has no capacity.
         """
-        network = city.network
+        network, holes = city.network, city.meta.get("holes", ())
         sites = np.column_stack([city.cell_x, city.cell_y]).astype(np.float64)
         if not len(sites):
             raise CloudError("the map has no radio cells; build it again with twin map")
@@ -104,8 +103,8 @@ class Cells:
             link_dead=network.has(TUNNEL) | _inside(middle, holes),
             node_dead=_inside(nodes, holes),
             outage=outage,
-            up_mbit_s=_capacity(up_mbit_s, len(sites), "uplink"),
-            down_mbit_s=_capacity(down_mbit_s, len(sites), "downlink"),
+            up_mbit_s=_capacity(city.meta.get("cell_up_mbit_s"), len(sites), "uplink"),
+            down_mbit_s=_capacity(city.meta.get("cell_down_mbit_s"), len(sites), "downlink"),
             others=_others(city, tree, country, other_users),
             x=sites[:, 0],
         )

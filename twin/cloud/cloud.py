@@ -23,9 +23,20 @@ from twin.cloud.cells import HOUR_MS, Cells, CloudError
 from twin.cloud.cost import bill
 from twin.cloud.ingest import Ingest
 from twin.cloud.message_log import MessageLog
+from twin.cloud.outages import outages
 from twin.cloud.radio import Radio
 from twin.cloud.services import (
-    ADAS, ALARM, CHARGING, CONNECTION, DRIVING, DTC, HEARTBEAT, SERVICES, TRIP, Service, Services,
+    ADAS,
+    ALARM,
+    CHARGING,
+    CONNECTION,
+    DRIVING,
+    DTC,
+    HEARTBEAT,
+    SERVICES,
+    TRIP,
+    Service,
+    Services,
 )  # fmt: skip
 from twin.cloud.store import Accounts, Records
 from twin.events import Column, Table
@@ -134,9 +145,7 @@ class Cloud:
                     f"cloud.outage: from hour {start:g} to hour {stop:g} is not a span; the end must come later"
                 )
         if settings.most_workers is not None and settings.most_workers < settings.workers:
-            raise CloudError(
-                f"cloud.most_workers: {settings.most_workers} is below cloud.workers ({settings.workers})"
-            )
+            raise CloudError(f"cloud.most_workers: {settings.most_workers} is below cloud.workers ({settings.workers})")
         table = facts.load("connectivity")
         self.fleet = fleet
         self.settings = settings
@@ -250,6 +259,7 @@ class Cloud:
         self.brand_dealer_b = np.zeros(max(1, len(self.brands)), np.int64)
         self.down_used_b = np.zeros(self.cells.n, np.int64)
         self._peak_messages_s = 0.0
+        self._track: list[tuple[int, int, int, int, int]] = []
         self._interval = 0
         self._end_ms = 0
 
@@ -479,7 +489,9 @@ class Cloud:
         # the radio carries attempts while the cloud is down; deliveries fit into the time it is up
         air_ms = up_ms or t1_ms - t0_ms
         hour = self._hour(t0_ms)
-        room = cells.bytes_for_cars(cells.up_mbit_s, settings.cell_uplink_mbit_s, settings.cell_share, hour % 24, air_ms)
+        room = cells.bytes_for_cars(
+            cells.up_mbit_s, settings.cell_uplink_mbit_s, settings.cell_share, hour % 24, air_ms
+        )
         takes = self._accepts(t1_ms - t0_ms) & (up_ms > 0)
         self.up.carry(t0_ms, t1_ms, room_b=room, air_ms=air_ms, hour=hour, takes=takes[self._region])
         messages = self.up.cell_messages
@@ -495,6 +507,10 @@ class Cloud:
             everywhere = np.ones(cells.n + 1, bool)
             self.down.carry(t0_ms, t1_ms, room_b=room, air_ms=up_ms, hour=hour, takes=everywhere)
         self.down_used_b = self.down.used_b() - before
+        if self._outage_ms:
+            waiting = int(self.up.air[:, :, kernels.HELD].sum())
+            inside = sum(region.inside for region in self.regions)
+            self._track.append((t1_ms, waiting, inside, int(messages.sum()), t1_ms - t0_ms))
 
     def _hour(self, t_ms: int) -> int:
         """Hour since midnight of the first day."""
@@ -605,6 +621,7 @@ class Cloud:
             "dealer": {"uploads": self.dealer_uploads, "bytes": self.dealer_b},
             "tenants": self._tenants(),
             "capacity": self._bill(days),
+            "outages": outages(self._outage_ms, self._track),
         }
 
     def _tenants(self) -> dict[str, dict[str, int]]:

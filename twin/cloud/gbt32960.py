@@ -108,9 +108,7 @@ def _motor(r: Reading) -> bytes:
     state = 0x04 if r.speed_kmh == 0 else 0x01  # ready, or drawing power
     rpm = _clip(r.speed_kmh * 80 + 20_000, 65_531)
     current = _clip(10 * (r.current_a + 1000), 20_000)
-    return struct.pack(
-        ">BBBBBHHBHH", 0x02, 1, 1, state, warm, rpm, 20_000, warm, _clip(10 * r.pack_v, 60_000), current
-    )
+    return struct.pack(">BBBBBHHBHH", 0x02, 1, 1, state, warm, rpm, 20_000, warm, _clip(10 * r.pack_v, 60_000), current)
 
 
 def _position(r: Reading) -> bytes:
@@ -153,7 +151,7 @@ def read(message: bytes) -> tuple[str, Reading]:
     if command != REAL_TIME:
         raise FrameError(f"command 0x{command:02x} is not a real-time message (0x02)")
     body = message[HEADER_B:-1]
-    year, *rest = body[:6]
+    year, month, day, hour, minute, second = body[:6]
     (_, _, charging, _, speed, odometer, volt, ampere, soc, *_) = struct.unpack(">BBBBHIHHBBBHBB", body[6:27])
     _, flags, lon, lat = struct.unpack(">BBII", body[41:51])
     cells, start = struct.unpack(">HH", body[83:87]) if len(body) >= 87 else (0, 0)
@@ -162,7 +160,7 @@ def read(message: bytes) -> tuple[str, Reading]:
     after = 88 + 2 * cells
     probes, warm = struct.unpack(">HB", body[after + 3 : after + 6])
     return vin.decode("ascii"), Reading(
-        at=datetime(2000 + year, *rest),
+        at=datetime(2000 + year, month, day, hour, minute, second),
         speed_kmh=speed / 10,
         odometer_km=odometer / 10,
         soc=soc / 100,

@@ -180,8 +180,8 @@ class Ingest:
 
 def latency_s(regions: list[Ingest], shares: ArrayLike = (0.5, 0.95)) -> tuple[float, NDArray[np.float64]]:
     """Mean and quantiles of the latency of several ingests together, s, weighted by messages; NaN without any."""
-    waits = np.concatenate([np.array(r._latency_ms, np.int64) for r in regions])  # noqa: SLF001 - its own kind
-    weight = np.concatenate([np.array(r._latency_messages, np.int64) for r in regions])  # noqa: SLF001
+    waits = np.concatenate([np.array(r._latency_ms, np.int64) for r in regions])
+    weight = np.concatenate([np.array(r._latency_messages, np.int64) for r in regions])
     at = np.atleast_1d(np.asarray(shares, np.float64))
     if not len(waits):
         return float("nan"), np.full(len(at), np.nan)

@@ -15,7 +15,9 @@ from twin.traffic.traversals import Traversals
 COLUMNS: dict[str, Column] = {
     "time_s": Column("f8", "s", "moment of the last message of the row"),
     "car_id": Column("i4", "", "row of the car"),
-    "service": Column("u1", "", "number of the service: connection, trip, driving, charging, heartbeat, dtc, adas, more"),
+    "service": Column(
+        "u1", "", "number of the service: connection, trip, driving, charging, heartbeat, dtc, adas, more"
+    ),
     "messages": Column("i4", "", "messages of the row"),
     "period_s": Column("f4", "s", "time between them, 0 for one moment"),
     "link_id": Column("i4", "", "link it is on, or a link that begins where it stands"),

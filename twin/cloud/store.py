@@ -93,9 +93,7 @@ class Store:
         The first `n_pending` entries are the cars with something to send.
     """
 
-    def __init__(
-        self, books: Books, *, limit_b: NDArray[np.int64], message_b: NDArray[np.int64], alarm: int
-    ) -> None:
+    def __init__(self, books: Books, *, limit_b: NDArray[np.int64], message_b: NDArray[np.int64], alarm: int) -> None:
         size = books.size
         self.books = books
         self.alarm = alarm

@@ -80,7 +80,9 @@ class Air:
             room = np.maximum(room - used_b, 0)
         cell_want = np.zeros(cells.n + 1, np.int64)
         taken = np.zeros(self.fleet.size, bool)
-        asked = [self._ask(c, mine, hour, t0_ms, t1_ms, taken, cell_want) for c, mine in zip(campaigns, rows, strict=True)]
+        asked = [
+            self._ask(c, mine, hour, t0_ms, t1_ms, taken, cell_want) for c, mine in zip(campaigns, rows, strict=True)
+        ]
         want, cell_of, most = (np.concatenate([a[k] for a in asked]) for k in range(3))
         give, order = np.zeros(len(want), np.int64), np.zeros(len(want), np.int64)
         start = np.zeros(cells.n + 2, np.int64)
@@ -149,5 +151,3 @@ class Air:
         )
         taken[cars[want > 0]] = True
         return want, cell_of, most
-
-
