@@ -166,7 +166,11 @@ class _Session:
             self.sent.whole += 1
 
     def run(self, messages: Iterable[Message], *, speed: float, report: Callable[[Sent], None] | None) -> Sent:
-        self._connect(again=False)
+        try:
+            self._connect(again=False)
+        except BrokerError:
+            self._close()
+            raise
         self._began = self._alive_at = time.monotonic()
         told, zero = self._began, None
         number = self._first
@@ -200,8 +204,14 @@ class _Session:
                 self._step(_POLL_S)
         finally:
             self.sent.seconds = time.monotonic() - self._began
-            self.client.disconnect()
+            self._close()
         return self.sent
+
+    def _close(self) -> None:
+        until = time.monotonic() + 1
+        self.client.disconnect()
+        while self.client.socket() is not None and time.monotonic() < until:
+            self.client.loop(timeout=_POLL_S)
 
     def _step(self, wait_s: float) -> None:
         """Read and write what the connection has; come back when it is lost."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from time import process_time
 from typing import Any
 
@@ -27,12 +28,15 @@ TRIP_MIN = 20
 FIRST_H, DOWN_H, LAST_H = 17.5, (18.0, 18.5), 20.0
 
 
-def evening(cars: int, *, generation: int = 4, seed: int = 1, **knobs: Any) -> tuple[Cloud, dict[str, Any]]:
+def evening(cars: int, *, store_b: int | None = None, seed: int = 1, **knobs: Any) -> tuple[Cloud, dict[str, Any]]:
     """Run the evening; returns the cloud and its summary."""
     city = toy_city(60, length_m=300.0, homes=400)
+    grid = np.arange(400.0, 60 * 300.0, 800.0)  # a cell every 800 m, as maps of towns have
+    x, y = (v.ravel().astype(np.float32) for v in np.meshgrid(grid, grid))
+    city = replace(city, cell_x=x, cell_y=y)
     fleet = Fleet(cars)
     fleet.connected[:] = 1
-    fleet.network_generation[:] = generation
+    fleet.network_generation[:] = 4
     fleet.node[:] = fleet.home_node[:] = np.arange(cars) % city.network.n_nodes
     outage = tuple(h - FIRST_H for h in DOWN_H)
     env = simpy.Environment()
@@ -41,6 +45,8 @@ def evening(cars: int, *, generation: int = 4, seed: int = 1, **knobs: Any) -> t
         city, fleet, settings, env, seed=seed, horizon_ms=round((LAST_H - FIRST_H) * 60) * MINUTE,
         start_s_of_day=round(FIRST_H * 3600),
     )  # fmt: skip
+    if store_b is not None:
+        cloud.up.store.limit_b[:] = store_b
     # every car belongs to one of ten shifts of cars that take turns in driving
     shifts = round(1 / SHARE_DRIVING)
     links = city.network.n_links
@@ -72,12 +78,12 @@ def main() -> int:
     parser.add_argument("--cars", type=int, default=200_000)
     cars = parser.parse_args().cars
     broken = 0
-    fixed = {"workers": 6}
+    fixed: dict[str, Any] = {"workers": 3}
     for name, knobs in (
-        ("6 workers", fixed),
-        ("6 to 24 workers, 3 min delay", fixed | {"most_workers": 24}),
-        ("6 to 24, quota 6,000/s", fixed | {"most_workers": 24, "quota_messages_per_s": 6000.0}),
-        ("2G units, 1 MB stores", fixed | {"most_workers": 24, "generation": 2}),
+        ("3 workers", fixed),
+        ("3 to 24 workers, 3 min delay", fixed | {"most_workers": 24}),
+        ("3 to 24 workers, quota 4,000/s", fixed | {"most_workers": 24, "quota_messages_per_s": 4000.0}),
+        ("3 to 24 workers, stores of 100 kB in the cars", fixed | {"most_workers": 24, "store_b": 100_000}),
     ):
         began = process_time()
         cloud, summary = evening(cars, **knobs)

@@ -380,7 +380,7 @@ class Campaign:
             self.got_b[cut] = 0
         done = done_ms >= 0
         whole, at_ms = rows[done], done_ms[done]
-        tick = self._downloads[whole] + (self._number << 32)
+        tick = self._downloads[whole].astype(np.int64) + (self._number << 32)
         bad = chance(self.seed, Stream.DOWNLOAD, self.car[whole], tick) < self._download_fails
         good = whole[~bad]
         self._move(good, Step.DOWNLOADED, at_ms[~bad])
