@@ -246,6 +246,60 @@ def fleet_command(
 
 
 @app.command(
+    "estimate",
+    help="Grid load, autonomy share and cloud traffic of the fleet, with intervals, from a designed set of runs "
+    "(or from the folders given).\n\nExample: twin estimate --case plan --quick",
+)
+def estimate_command(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Results folders to scale instead of the design.")
+    ] = None,
+    case: Annotated[
+        str, typer.Option("--case", help="actual, plan, plan-within, or a TOML file like twin/facts/plan.toml.")
+    ] = "actual",
+    year: Annotated[int, typer.Option("--year", help="The fleet on the road at the end of this year.")] = 2022,
+    quick: Annotated[bool, typer.Option("--quick", help="The small design: minutes, wider intervals.")] = False,
+    cars: Cars = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; one core each.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of runs and answers; default results/estimate[-quick].")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Estimate a fleet; the same command goes on where it was stopped."""
+    from runs.estimation import report
+    from runs.folder import disk_errors
+    from runs.views import NoView, draw_estimate
+
+    _talk(verbose=verbose)
+    place = out or Path("results") / ("estimate-quick" if quick else "estimate")
+    found = report.estimate(
+        *(folders or ()),
+        case=case,
+        year=year,
+        quick=quick,
+        out=place,
+        workers=workers,
+        cars=cars,
+        say=(lambda _text: None) if quiet else _say,
+    )
+    folder = report.write(found, place / f"{_file_name(found.now.case)}-{year}")
+    try:
+        with disk_errors(folder):
+            draw_estimate(found, folder)
+    except NoView as error:
+        _say(str(error))
+    if as_json:
+        _json({"path": str(folder), **report.as_dict(found)})
+        return DONE
+    _print(() if quiet else report.lines(found))
+    print(folder)
+    return DONE
+
+
+@app.command(
     "compare",
     help="Paired differences of two runs of one fleet, b - a.\n\nExample: twin compare results/base results/timer",
 )
