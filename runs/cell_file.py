@@ -20,7 +20,13 @@ from maps.project import to_metres
 
 OPENCELLID = ("radio", "mcc", "net", "area", "cell", "unit", "lon", "lat", "range", "samples", "changeable", "created",
               "updated", "averageSignal")  # fmt: skip
-CAPACITY_MBIT_S = {"GSM": (0.04, 0.04), "CDMA": (0.1, 0.3), "UMTS": (3.0, 7.0), "LTE": (16.0, 35.0), "NR": (60.0, 250.0)}
+CAPACITY_MBIT_S = {
+    "GSM": (0.04, 0.04),
+    "CDMA": (0.1, 0.3),
+    "UMTS": (3.0, 7.0),
+    "LTE": (16.0, 35.0),
+    "NR": (60.0, 250.0),
+}
 """Mean up- and downlink of one cell by radio. LTE: facts `connectivity.cellular` (20 MHz); others are assumptions."""
 MAST_M = 50.0
 """Cells closer than this stand on one mast: their capacities add up."""
@@ -81,7 +87,10 @@ def _read(path: Path, lon0: float, lat0: float) -> tuple[np.ndarray, np.ndarray,
     places = [pair for pair in (("x_m", "y_m"), ("lon", "lat")) if set(pair) <= set(header)]
     if not places:
         raise CellFileError(f"{path}: line 1: needs columns lon,lat or x_m,y_m; has {', '.join(header)[:80]}")
-    east, north, up, down = [], [], [], []
+    east: list[float] = []
+    north: list[float] = []
+    up: list[float] = []
+    down: list[float] = []
     for number, cells in enumerate(rows[1:], first):
         if not any(cells):
             continue
@@ -95,7 +104,9 @@ def _read(path: Path, lon0: float, lat0: float) -> tuple[np.ndarray, np.ndarray,
         for way, out, given in (("uplink_mbit_s", up, own[0]), ("downlink_mbit_s", down, own[1])):
             mbit_s = _number(row, way, path, number) if row.get(way) else given
             if mbit_s <= 0:
-                raise CellFileError(f"{path}: line {number}: {way} is {mbit_s:g}, the cell has no capacity; valid: above 0")
+                raise CellFileError(
+                    f"{path}: line {number}: {way} is {mbit_s:g}, the cell has no capacity; valid: above 0"
+                )
             out.append(mbit_s)
         east.append(values[0])
         north.append(values[1])

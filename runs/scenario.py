@@ -244,9 +244,8 @@ class Scenario(TwinSettings):
 
     def build_on(self, city: CityMap) -> Twin:
         """Build the world on a map that is at hand already."""
-        from twin.model import Twin
-
         from runs.cell_file import with_cells
+        from twin.model import Twin
 
         city = with_cells(city, self.cloud.cells, self.cloud.holes)
         rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
@@ -303,7 +302,9 @@ def _spell(seconds: int) -> str:
 
 def _deepest(error: ValidationError) -> dict[str, Any]:
     """First fault; of the branches of "a value or a list", the one that got furthest, without the branch's label."""
-    faults: list[dict[str, Any]] = [{**fault, "loc": _keys_only(fault["loc"], fault["type"])} for fault in error.errors()]
+    faults: list[dict[str, Any]] = [
+        {**fault, "loc": _keys_only(fault["loc"], fault["type"])} for fault in error.errors()
+    ]
     # a misspelt key explains most else that is wrong
     faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]["loc"][:2]
@@ -313,7 +314,9 @@ def _deepest(error: ValidationError) -> dict[str, Any]:
 def _keys_only(loc: tuple[int | str, ...], kind: str) -> tuple[int | str, ...]:
     """A fault's place without the labels of branches, which are no keys of any table."""
     tables = [m for name in Scenario.model_fields if (m := _table_of([name])) is not None]
-    inner = {key for room in tables for name in room.model_fields if (m := _inside(room, name)) for key in m.model_fields}
+    inner = {
+        key for room in tables for name in room.model_fields if (m := _inside(room, name)) for key in m.model_fields
+    }
     inner |= {key for room in tables for name in room.model_fields if (m := _inside(room, name)) for n in m.model_fields
               if (t := _inside(m, n)) for key in t.model_fields}  # fmt: skip
     last = len(loc) - 1 if kind == "extra_forbidden" else -1

@@ -357,7 +357,7 @@ def test_tenants_include_cars_without_a_unit() -> None:
 
 def test_thresholds_of_scaling_that_contradict_are_named() -> None:
     with pytest.raises(CloudError, match=r"most_workers: 2 is below cloud.workers \(4\)"):
-        Talk(1, workers=4, most_workers=2).cloud  # noqa: B018
+        Talk(1, workers=4, most_workers=2).cloud
 
 
 # ------------------------------------------------------------------ GB/T 32960
@@ -387,8 +387,8 @@ def test_v22_a_real_time_message_has_the_length_of_the_standard() -> None:
 
 def test_a_message_reads_back_and_any_flipped_bit_is_noticed() -> None:
     reading = gbt32960.Reading(
-        datetime(2022, 10, 12, 7, 30, 15), speed_kmh=53.2, odometer_km=1234.5, soc=0.63, longitude=-8.61, latitude=41.15,
-        charging=True, current_a=-20.0, cells=48, probes=7,
+        datetime(2022, 10, 12, 7, 30, 15), speed_kmh=53.2, odometer_km=1234.5, soc=0.63, longitude=-8.61,
+        latitude=41.15, charging=True, current_a=-20.0, cells=48, probes=7,
     )  # fmt: skip
     message = gbt32960.frame("TWN00000000000017", reading)
     vin, back = gbt32960.read(message)

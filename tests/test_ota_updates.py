@@ -28,7 +28,9 @@ from twin.settings import CloudSettings, DemandSettings, FleetSettings, OtaSetti
 class Maker:
     """Several campaigns, their fleet and a clock."""
 
-    def __init__(self, cars: int, *campaigns: dict[str, Any], wifi: bool = False, other_users: float = 0.0, **knobs: Any) -> None:
+    def __init__(
+        self, cars: int, *campaigns: dict[str, Any], wifi: bool = False, other_users: float = 0.0, **knobs: Any
+    ) -> None:
         city = toy_city(5, homes=20)
         self.env = simpy.Environment()
         self.fleet = connected_fleet(city, cars)
@@ -154,8 +156,11 @@ def test_campaigns_that_cannot_be_are_named() -> None:
     ("assignment", "words"),
     [
         ("ota.error_threshold=1.5", "ota.error_threshold: must be less than or equal to 1"),
-        ('ota.campaigns=[{ name = "a", success_threshold = 2.0 }]', "ota.campaigns.0.success_threshold: must be less than or equal to 1"),
-        ('ota.campaigns=[{ package_mb = 2.0 }]', "must give each campaign a name"),
+        (
+            'ota.campaigns=[{ name = "a", success_threshold = 2.0 }]',
+            "ota.campaigns.0.success_threshold: must be less than or equal to 1",
+        ),
+        ("ota.campaigns=[{ package_mb = 2.0 }]", "must give each campaign a name"),
         ('ota.policy="sometimes"', "must be 'now', 'night', 'cell_aware' or 'wifi_first'"),
         ('ota.target={ colours = ["red"] }', "ota.target.colours: unknown key"),
     ],
@@ -185,7 +190,11 @@ def test_campaigns_of_a_scenario_take_what_they_leave_out_from_the_table_above(t
 
 
 def test_nothing_opens_without_approval() -> None:
-    maker = Maker(10, {"name": "a", "needs_approval": True, "package_mb": 1.0}, {"name": "b", "needs_approval": True, "approved_h": 2.0})
+    maker = Maker(
+        10,
+        {"name": "a", "needs_approval": True, "package_mb": 1.0},
+        {"name": "b", "needs_approval": True, "approved_h": 2.0},
+    )
     maker.put(State.DRIVING)
     maker.run(2 * HOUR)
     assert maker.updates["a"].count(Step.SCHEDULED) == maker.updates["b"].count(Step.SCHEDULED) == 10
@@ -196,7 +205,9 @@ def test_nothing_opens_without_approval() -> None:
 
 
 def test_the_next_group_waits_for_success_of_the_first() -> None:
-    maker = Maker(200, {"name": "a", "groups": [0.3, 1.0], "group_gap_h": 1.0, "success_threshold": 0.9, "package_mb": 1.0})
+    maker = Maker(
+        200, {"name": "a", "groups": [0.3, 1.0], "group_gap_h": 1.0, "success_threshold": 0.9, "package_mb": 1.0}
+    )
     campaign = maker.updates["a"]
     maker.put(State.DRIVING)
     maker.run(5 * HOUR)
@@ -214,7 +225,9 @@ def test_the_next_group_waits_for_success_of_the_first() -> None:
 
 def test_above_the_abort_threshold_all_is_cancelled_and_a_pause_can_be_resumed() -> None:
     for abort, end in ((0.3, "cancelled"), (1.0, "paused")):
-        maker = Maker(100, {"name": "a", "error_threshold": 0.2, "abort_threshold": abort, "package_mb": 9000.0, "tries": 1})
+        maker = Maker(
+            100, {"name": "a", "error_threshold": 0.2, "abort_threshold": abort, "package_mb": 9000.0, "tries": 1}
+        )
         campaign = maker.updates["a"]
         maker.put(State.DRIVING)
         maker.run(2 * MINUTE)

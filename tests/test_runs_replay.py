@@ -125,7 +125,9 @@ class Mosquitto:
     def __init__(self, folder: Path, *, lines: str = "allow_anonymous true", port: int | None = None) -> None:
         if MOSQUITTO is None:
             pytest.skip("mosquitto is not installed (Debian: apt-get install mosquitto)")
-        pytest.importorskip("paho.mqtt.client", reason="needs the extra telemetry (pip install 'fleet-twin[telemetry]')")
+        pytest.importorskip(
+            "paho.mqtt.client", reason="needs the extra telemetry (pip install 'fleet-twin[telemetry]')"
+        )
         self.port = port or free_port()
         self.conf = folder / "mosquitto.conf"
         self.conf.write_text(f"listener {self.port} 127.0.0.1\nmax_queued_messages 0\n{lines}\n")
@@ -253,7 +255,9 @@ def test_credentials_and_encryption(result: RunResult, tmp_path: Path) -> None:
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem",
             "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]  # fmt: skip
     subprocess.run(make, cwd=tmp_path, check=True, capture_output=True)
-    subprocess.run(["mosquitto_passwd", "-b", "-c", "users", "maker", "right"], cwd=tmp_path, check=True, capture_output=True)
+    subprocess.run(
+        ["mosquitto_passwd", "-b", "-c", "users", "maker", "right"], cwd=tmp_path, check=True, capture_output=True
+    )
     for name in ("key.pem", "cert.pem", "users"):
         (tmp_path / name).chmod(0o644)
     tmp_path.chmod(0o755)
@@ -270,10 +274,10 @@ def test_credentials_and_encryption(result: RunResult, tmp_path: Path) -> None:
         assert listener.wait(100) == [m.payload for m in stream]
         with pytest.raises(BrokerError, match="Not authorized; 0 published"):
             Broker.at(address, ca=ca, user="maker", password="wrong", patience_s=2).publish(stream, speed=0)
+        other = tmp_path / "other"
+        other.mkdir()
+        subprocess.run(make, cwd=other, check=True, capture_output=True)
         with pytest.raises(BrokerError, match="certificate verify failed"):
-            other = tmp_path / "other"
-            other.mkdir()
-            subprocess.run(make, cwd=other, check=True, capture_output=True)
             Broker.at(address, ca=other / "cert.pem", patience_s=2).publish(stream, speed=0)
     finally:
         broker.stop()

@@ -92,13 +92,20 @@ def main() -> int:
         found, ingest = summary["outages"][0], summary["ingest"]
         recovery = "not in the run" if found["recovery_s"] is None else f"{found['recovery_s'] / 60:.0f} min"
         print(f"{cars:,} cars, {name}: {process_time() - began:.0f} s of one core")
-        print(f"  waiting in cars at the end   {found['waiting_bytes'] / 1e9:.2f} GB")
-        print(f"  messages per s               {found['normal_messages_per_s']:,.0f} before, storm {found['storm_messages_per_s']:,.0f}")
-        print(f"  longest ingest queue         {found['most_messages_inside']:,} messages, {ingest['most_workers']} workers")
-        print(f"  latency p50, p95, p99        {ingest['median_latency_s']:.1f}, {ingest['p95_latency_s']:.0f}, {ingest['p99_latency_s']:.0f} s")
-        print(f"  recovery                     {recovery} after the outage")
-        print(f"  dropped, resent              {summary['dropped_bytes'] / 1e6:,.1f} MB, {summary['resent_bytes'] / 1e9:.2f} GB")
-        print(f"  ledgers                      {'closed' if not ledger else ledger}")
+        rates = f"{found['normal_messages_per_s']:,.0f} before, storm {found['storm_messages_per_s']:,.0f}"
+        queue = f"{found['most_messages_inside']:,} messages, {ingest['most_workers']} workers"
+        latency = ", ".join(f"{ingest[f'{name}_latency_s']:.1f}" for name in ("median", "p95", "p99"))
+        dropped = f"{summary['dropped_bytes'] / 1e6:,.1f} MB, {summary['resent_bytes'] / 1e9:.2f} GB"
+        for label, text in (
+            ("waiting in cars at the end", f"{found['waiting_bytes'] / 1e9:.2f} GB"),
+            ("messages per s", rates),
+            ("longest ingest queue", queue),
+            ("latency p50, p95, p99, s", latency),
+            ("recovery", f"{recovery} after the outage"),
+            ("dropped, resent", dropped),
+            ("ledgers", str(ledger or "closed")),
+        ):
+            print(f"  {label:<28} {text}")
     return 1 if broken else 0
 
 

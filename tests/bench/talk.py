@@ -1,8 +1,8 @@
 """The talk phase alone, for a large fleet and a whole day: `python -m tests.bench.talk --cars 1000000`.
 
 Every car drives for 72 minutes a day in trips of 12 minutes, over links of a minute, with a report every 10 s; the
-rest of the day it stands. Prints CPU time of the talk phase, messages and peak memory at 6, 12, 18 and 24 h, so that one
-sees whether memory follows the number of messages.
+rest of the day it stands. Prints CPU time of the talk phase, messages and peak memory at 6, 12, 18 and 24 h, so that
+one sees whether memory follows the number of messages.
 """
 
 from __future__ import annotations
@@ -68,10 +68,13 @@ def main() -> None:
         if (minute + 1) % 360 == 0:
             memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             made = cloud.up.delivered_messages
-            print(f"{(minute + 1) // 60:2d} h: talk {spent:.1f} s CPU, {made:,} messages up, peak {memory:,.0f} MB", flush=True)
+            print(
+                f"{(minute + 1) // 60:2d} h: talk {spent:.1f} s CPU, {made:,} messages up, peak {memory:,.0f} MB",
+                flush=True,
+            )
     cloud.finish(cloud.horizon_ms)
     broken = {key: value for key, value in cloud.ledger().items() if value}
-    print(f"{cars:,} cars, {given.hours} h: ledgers {'closed' if not broken else broken}; "
+    print(f"{cars:,} cars, {given.hours} h: ledgers {broken or 'closed'}; "
           f"both ways {cloud.summary()['mb_both_ways_per_connected_car_day']:.2f} MB per car and day")  # fmt: skip
 
 

@@ -13,7 +13,9 @@ RECOVERED = 0.01
 """Recovered: no more than this share of the most that waited is left, in the cars and in the ingest."""
 
 
-def outages(spans_ms: Sequence[tuple[int, int]], track: Sequence[tuple[int, int, int, int, int]]) -> list[dict[str, Any]]:
+def outages(
+    spans_ms: Sequence[tuple[int, int]], track: Sequence[tuple[int, int, int, int, int]]
+) -> list[dict[str, Any]]:
     """Figures of each outage.
 
     Parameters
@@ -58,7 +60,9 @@ def outages(spans_ms: Sequence[tuple[int, int]], track: Sequence[tuple[int, int,
                 "from_h": start / HOUR_MS,
                 "to_h": stop / HOUR_MS,
                 "waiting_bytes": most,
-                "normal_messages_per_s": float(messages[before].sum() / span[before].sum() * 1000) if before.any() else None,
+                "normal_messages_per_s": float(messages[before].sum() / span[before].sum() * 1000)
+                if before.any()
+                else None,
                 "storm_messages_per_s": float(rate[after].max(initial=0.0)),
                 "most_messages_inside": queue,
                 "recovery_s": float(end[first[0]] - stop) / 1000 if len(first) else None,
