@@ -32,6 +32,7 @@ from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
 from twin.history import live_week
 from twin.meters import LinkMeter, cars_table, summary
+from twin.ota.campaign import CampaignError
 from twin.ota.updates import Updates
 from twin.sessions import Sessions
 from twin.settings import CampaignSettings, TwinSettings
@@ -107,6 +108,7 @@ class World:
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms, wifi=self.cloud.wifi,
             catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
         )  # fmt: skip
+        self._check_releases()
         self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
         other_demand = OtherTraffic(
             city, settings.demand,
@@ -313,8 +315,19 @@ class World:
         if campaign.charging_timer:
             self.charging.timer_user[cars] = True
         if campaign.propilot_release:
-            able = cars[self.autonomy.able(campaign.propilot_release)[cars]]
-            self.autonomy.upgrade(able, campaign.propilot_release, at_ms=self._until)
+            assistance: Any = self.autonomy
+            able = cars[assistance.able(campaign.propilot_release)[cars]]
+            assistance.upgrade(able, campaign.propilot_release, at_ms=self._until)
+
+    def _check_releases(self) -> None:
+        """Refuse a campaign whose ProPILOT release nobody knows before anything runs."""
+        assistance: Any = self.autonomy
+        for campaign in self.updates.campaigns:
+            release = campaign.settings.propilot_release
+            if release and not hasattr(assistance, "upgrade"):
+                raise CampaignError(f"{campaign.name}: propilot_release {release!r}: driver assistance has no releases")
+            if release:
+                assistance.able(release)
 
     def _measure(self) -> None:
         """Power at the meters in this tick; hourly link figures."""
