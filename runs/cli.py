@@ -47,6 +47,12 @@ MapSource = Annotated[
 Cars = Annotated[int | None, typer.Option("--cars", help="Cars of the fleet.")]
 Until = Annotated[str | None, typer.Option("--until", help="How long to simulate: 24h, 90m, 1d, seconds.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if it was stopped or killed.")
+]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", metavar="TIME", help="Wall time between checkpoints: 60s, 10m, off.")
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat."),
@@ -97,6 +103,7 @@ def map_command(
     "run", help="Simulate a scenario and write its results folder.\n\nExample: twin run kyoto --cars 5000 --until 24h"
 )
 def run_command(
+    context: typer.Context,
     scenario: ScenarioName = "demo",
     map_source: MapSource = None,
     cars: Cars = None,
@@ -106,27 +113,41 @@ def run_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Results folder; default results/<name>-<hash>-s<seed>.")
     ] = None,
+    resume: Resume = False,
+    checkpoint: Checkpoint = "60s",
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> int:
     """Simulate one scenario."""
+    from runs.going_on import going_on, wall_seconds
     from runs.progress import Progress
-    from runs.single import RunStopped, run
+    from runs.single import RunStopped, finished, run, target_of
     from runs.views import NoView, after_run
     from runs.words import run_lines
 
     _talk(verbose=verbose)
+    every_s = wall_seconds(checkpoint)
     chosen = _scenario(scenario, map_source, cars, until, seed, sets)
+    if resume and (done := finished(chosen, target_of(chosen, out))) is not None:
+        _say("this run has finished already; leave out --resume to run it again")
+        if as_json:
+            _json({"path": str(done.path), "status": done.status, "pictures": [], **_all(done)})
+        else:
+            print(done.path)
+        return _code_of(done)
     try:
-        result = run(chosen, out=out, progress=False if quiet else Progress())
+        result = run(chosen, out=out, progress=False if quiet else Progress(), resume=resume, checkpoint_s=every_s)
     except RunStopped as stop:
         if stop.result is not None:
             reached = stop.result.manifest["simulated_s"]
-            _say(f"stopped at {reached:,.0f} s of {chosen.until_s:,} s; tables so far are in:")
-            print(stop.result.path)
-        else:
+            _say(f"stopped at {reached:,.0f} s of {chosen.until_s:,} s; tables so far are in {stop.result.path}")
+        elif not stop.resumable:
             _say("stopped before anything was written")
+        if stop.resumable:
+            _say(f"go on with: {going_on(context.obj or [])}")
+        if stop.result is not None:
+            print(stop.result.path)
         return 128 + stop.signal
     drawn, fault = [], None
     if not quiet:
@@ -517,7 +538,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None) -> int:
     try:
-        code = app(arguments, prog_name="twin", standalone_mode=False)
+        said = sys.argv[1:] if arguments is None else arguments
+        code = app(arguments, prog_name="twin", standalone_mode=False, obj=said)
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE
     except BrokenPipeError:

@@ -79,12 +79,12 @@ class Scenario(TwinSettings):
     @field_validator("until")
     @classmethod
     def _duration(cls, until: str) -> str:
-        return _spell(_seconds(until))
+        return _spell(seconds(until))
 
     @property
     def until_s(self) -> int:
         """Length of the run, s."""
-        return _seconds(self.until)
+        return seconds(self.until)
 
     @cached_property
     def _canonical(self) -> str:
@@ -267,7 +267,8 @@ def keys() -> Iterator[str]:
             yield key
 
 
-def _seconds(until: str) -> int:
+def seconds(until: str) -> int:
+    """Whole seconds of a time such as 24h, 90m, 1h30m or a bare number; ValueError with what is valid."""
     text = until.strip().lower()
     valid = "must be a time such as 24h, 90m, 1d, 1h30m or a number of seconds"
     if re.fullmatch(r"\d{1,9}", text):
@@ -288,7 +289,7 @@ def seconds_of(text: str, option: str) -> float:
     ScenarioError
     """
     try:
-        return float(_seconds(text))
+        return float(seconds(text))
     except ValueError as error:
         raise ScenarioError(f"{option} {text!r}: {error}") from None
 

@@ -544,6 +544,11 @@ class Cloud:
         self._end_ms = max(self._end_ms, end_ms)
         self._flush()
 
+    def revive(self, env: simpy.Environment) -> None:
+        """Go on in a new environment from the rows of the ingests alone."""
+        for region in self.regions:
+            region.revive(env)
+
     def tables(self) -> list[Table]:
         """The room's tables of the results folder."""
         log = [self.log.table] if self.log is not None else []

@@ -62,6 +62,7 @@ class Ingest:
         self.scale_up_s, self.scale_delay_ms = scale_up_s, scale_delay_ms
         self.idle = simpy.Container(env, init=workers)
         self.messages_per_s = messages_per_s
+        self._asked: dict[int, simpy.resources.container.ContainerGet] = {}
         self.phase: list[int] = []
         self.due: list[int] = []
         self.serial: list[int] = []
@@ -128,14 +129,6 @@ class Ingest:
             self.idle.get(1)
             self.on -= 1
 
-    def revive(self, env: simpy.Environment) -> None:
-        """Start everything anew in another environment, whose clock stands where the old one stood."""
-        self.env = env
-        self.idle = simpy.Container(env, init=self.on)
-        live = [row for row in range(len(self.phase)) if self.phase[row] != DONE]
-        for row in sorted(live, key=lambda r: (-self.phase[r], self.serial[r])):  # busy workers first
-            env.process(self._work(row))
-
     def _row(self) -> int:
         if self._free:
             return self._free.pop()
@@ -148,15 +141,30 @@ class Ingest:
         if self.phase[row] == COMING:
             yield env.timeout(self.due[row] - int(env.now))
             self.arm(row, QUEUED, int(env.now))
-        worker = self.idle.get(1)
-        self.longest_queue = max(self.longest_queue, len(self.idle.get_queue))
-        yield worker
+            self._asked[row] = self.idle.get(1)
+            self.longest_queue = max(self.longest_queue, len(self.idle.get_queue))
         if self.phase[row] == QUEUED:
+            yield self._asked[row]
             service_ms = max(1, round(1000 * self.messages[row] / self.messages_per_s))
             self.arm(row, SERVED, int(env.now) + service_ms)
         yield env.timeout(self.due[row] - int(env.now))
+        del self._asked[row]
         self.idle.put(1)
         self.arm(row, DONE, int(env.now))
+
+    def revive(self, env: simpy.Environment) -> None:
+        """Go on in a new environment from the rows alone, between two ticks.
+
+        Batches at a worker ask for it first, then those in the queue in the order they came to it; then all processes
+        start in order of their serials.
+        """
+        self.env = env
+        self.idle = simpy.Container(env, init=self.on)
+        live = sorted((row for row, phase in enumerate(self.phase) if phase != DONE), key=self.serial.__getitem__)
+        asked = [row for phase in (SERVED, QUEUED) for row in live if self.phase[row] == phase]
+        self._asked = {row: self.idle.get(1) for row in asked}
+        for row in live:
+            env.process(self._work(row))
 
     @property
     def inside(self) -> int:
