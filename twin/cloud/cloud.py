@@ -1,9 +1,7 @@
 """Connected cars talk: messages, stores in the cars, radio cells, the cloud's ingest.
 
-Telemetry is a flow per tick, counted in whole bytes; only the ingest queues are SimPy. The
-number of messages does not depend on the tick: a car's periodic messages come at its own
-moments of the clock, its events after distances of its own. Work per tick is done for cars
-that drove, are plugged in or have something waiting.
+Telemetry is a flow per tick, counted in whole bytes; only the ingest queues are SimPy. The number of messages does not
+depend on the tick: periodic ones come at a car's own moments, events after distances of its own.
 """
 
 from __future__ import annotations
@@ -20,10 +18,11 @@ from twin import facts
 from twin.chance import Stream, chance
 from twin.cloud import ingest, kernels
 from twin.cloud.cells import HOUR_MS, Cells, CloudError
+from twin.cloud.columns import COLUMNS, DOWN_COLUMNS, INGEST
 from twin.cloud.cost import bill
 from twin.cloud.ingest import Ingest
 from twin.cloud.message_log import MessageLog
-from twin.cloud.outages import outages
+from twin.cloud.outages import down_ms, outages
 from twin.cloud.radio import Radio
 from twin.cloud.services import (
     ADAS,
@@ -39,7 +38,8 @@ from twin.cloud.services import (
     Services,
 )  # fmt: skip
 from twin.cloud.store import Accounts, Records
-from twin.events import Column, Table
+from twin.cloud.tenants import tenants
+from twin.events import Table
 from twin.fleet.fleet import Fleet, State
 from twin.settings import CloudSettings
 from twin.traffic.traversals import Traversals
@@ -48,36 +48,6 @@ INTERVAL_MS = 900_000
 """Interval of the tables, 15 min."""
 
 _DAY_MS = 24 * HOUR_MS
-_BYTES = "i8"
-COLUMNS: dict[str, Column] = {
-    "time_s": Column("f8", "s", "start of the interval"),
-    "cell_id": Column("i4", "", "row of the cell in cells.parquet; -1 the Wi-Fi of homes"),
-    "service": Column("str", "", "message class"),
-    "generated_bytes": Column(_BYTES, "B", "produced by cars in the cell"),
-    "delivered_bytes": Column(_BYTES, "B", "carried by the cell to the cloud"),
-    "buffered_bytes": Column(_BYTES, "B", "waiting in cars that are in the cell, at the interval's end"),
-    "dropped_bytes": Column(_BYTES, "B", "pushed out of full stores"),
-    "resent_bytes": Column(_BYTES, "B", "sent in vain, sent again later; part of no sum"),
-    "messages": Column(_BYTES, "", "messages produced"),
-    "moved_bytes": Column(_BYTES, "B", "brought into the cell, less taken away, in the stores of moving cars"),
-}
-DOWN_COLUMNS = COLUMNS | {
-    "generated_bytes": Column(_BYTES, "B", "made ready in the cloud for cars in the cell"),
-    "delivered_bytes": Column(_BYTES, "B", "carried by the cell to the cars"),
-    "buffered_bytes": Column(_BYTES, "B", "waiting in the cloud for cars that are in the cell, at the interval's end"),
-    "dropped_bytes": Column(_BYTES, "B", "pushed out of full queues in the cloud"),
-    "moved_bytes": Column(_BYTES, "B", "brought into the cell, less taken away, as cars move"),
-}
-INGEST: dict[str, Column] = {
-    "time_s": Column("f8", "s", "start of the interval"),
-    "region": Column("i4", "", "regional ingest, 0 the westernmost"),
-    "received": Column(_BYTES, "", "messages that arrived"),
-    "taken": Column(_BYTES, "", "messages that workers finished"),
-    "inside": Column(_BYTES, "", "messages waiting or in work at the interval's end"),
-    "workers": Column("i4", "", "workers running at the interval's end"),
-    "throttled_ticks": Column("i4", "", "ticks in which the quota refused messages"),
-    "waiting_bytes": Column(_BYTES, "B", "waiting in all cars at the interval's end"),
-}
 
 
 class Cloud:
@@ -86,7 +56,6 @@ class Cloud:
     Parameters
     ----------
     city : CityMap
-        Its cells serve the nearest nodes and links.
     fleet : Fleet
         Reads `connected`, `network_generation`, `propilot`, `state`, `link`, `node`; writes
         `generated_b`, `delivered_b`, `buffered_b`, `dropped_b`.
@@ -105,7 +74,6 @@ class Cloud:
 
     Attributes
     ----------
-    cells : Cells
     up, down : Radio
         The two directions; `up` is telemetry.
     regions : list of Ingest
@@ -292,8 +260,7 @@ class Cloud:
         trips_started, trips_ended : ndarray of int32
             Cars whose trips began or ended in this tick, one entry per trip.
         driving_cars, plugged_cars : ndarray of int32
-            Cars that drive, or are on a socket, at t1. (Driving messages come from the
-            traversals, so `driving_cars` costs nothing.)
+            Cars that drive (not needed: traversals tell), or are on a socket, at t1.
         """
         del driving_cars
         if not t0_ms < t1_ms:
@@ -485,10 +452,10 @@ class Cloud:
 
     def _carry(self, t0_ms: int, t1_ms: int) -> None:
         settings, cells = self.settings, self.cells
-        up_ms = (t1_ms - t0_ms) - self._down_ms(t0_ms, t1_ms)
+        up_ms = (t1_ms - t0_ms) - down_ms(self._outage_ms, t0_ms, t1_ms)
         # the radio carries attempts while the cloud is down; deliveries fit into the time it is up
         air_ms = up_ms or t1_ms - t0_ms
-        hour = self._hour(t0_ms)
+        hour = (t0_ms + 1000 * self._start_s_of_day) // HOUR_MS  # since midnight of the first day
         room = cells.bytes_for_cars(
             cells.up_mbit_s, settings.cell_uplink_mbit_s, settings.cell_share, hour % 24, air_ms
         )
@@ -512,10 +479,6 @@ class Cloud:
             inside = sum(region.inside for region in self.regions)
             self._track.append((t1_ms, waiting, inside, int(messages.sum()), t1_ms - t0_ms))
 
-    def _hour(self, t_ms: int) -> int:
-        """Hour since midnight of the first day."""
-        return (t_ms + 1000 * self._start_s_of_day) // HOUR_MS
-
     def _accepts(self, span_ms: int) -> NDArray[np.bool_]:
         """Regions whose quota has something left; others answer "too many requests" and cars back off."""
         quota = self.settings.quota_messages_per_s
@@ -526,16 +489,6 @@ class Cloud:
         full: NDArray[np.bool_] = self._credit <= 0
         self._throttled += full
         return ~full
-
-    def _down_ms(self, t0_ms: int, t1_ms: int) -> int:
-        """Milliseconds of [t0, t1) in which the cloud is down; windows may overlap."""
-        down, upto = 0, t0_ms
-        for start, stop in sorted(self._outage_ms):
-            first, last = max(start, upto), min(stop, t1_ms)
-            if first < last:
-                down += last - first
-                upto = last
-        return down
 
     # -------------------------------------------------------------- results
 
@@ -603,9 +556,8 @@ class Cloud:
     def summary(self) -> dict[str, Any]:
         """The `cloud` part of summary.json; call after `finish`.
 
-        `peak_bytes_per_s` is the busiest 15 min interval's mean of delivered bytes,
-        `peak_tick_bytes_per_s` the busiest tick's. `mb_per_connected_car_day` counts
-        generated bytes (10^6), `mb_both_ways_per_connected_car_day` the services' downlink too.
+        `peak_bytes_per_s` is the busiest 15 min interval's mean, `peak_tick_bytes_per_s` the busiest tick's.
+        `mb_per_connected_car_day` counts generated bytes (10^6), `mb_both_ways_…` the services' downlink too.
         """
         up, down = self.up.summary(), self.down.summary()
         days = self._end_ms / _DAY_MS
@@ -624,26 +576,10 @@ class Cloud:
             "downlink": {**down, "by_service": self.down.by_service()},
             "ingest": ingest.summary(self.regions),
             "dealer": {"uploads": self.dealer_uploads, "bytes": self.dealer_b},
-            "tenants": self._tenants(),
+            "tenants": tenants(self.brands, self.fleet, self.online, self.down.books.delivered_b, self.brand_dealer_b),
             "capacity": self._bill(days),
             "outages": outages(self._outage_ms, self._track),
         }
-
-    def _tenants(self) -> dict[str, dict[str, int]]:
-        """Cars and bytes by brand; cars without a unit are part of it."""
-        found = {}
-        names = np.array(self.brands, object)
-        for brand in sorted(set(self.brands)):
-            mine = names[self.fleet.model] == brand
-            if mine.any():
-                found[brand] = {
-                    "cars": int(mine.sum()),
-                    "connected": int(np.count_nonzero(self.online[mine])),
-                    "generated_bytes": int(self.fleet.generated_b[mine].sum()),
-                    "downlink_bytes": int(self.down.books.delivered_b[mine].sum()),
-                    "dealer_bytes": int(self.brand_dealer_b[names == brand].sum()),
-                }
-        return found
 
     def _bill(self, days: float) -> dict[str, Any]:
         count = self.up.total[:, :, kernels.MESSAGES].sum(axis=0)

@@ -69,3 +69,20 @@ def outages(
             }
         )
     return found
+
+
+def down_ms(spans_ms: Sequence[tuple[int, int]], t0_ms: int, t1_ms: int) -> int:
+    """Milliseconds of [t0, t1) in which the cloud is down; spans may overlap.
+
+    Examples
+    --------
+    >>> down_ms([(5, 20), (0, 10)], 8, 100)
+    12
+    """
+    down, upto = 0, t0_ms
+    for start, stop in sorted(spans_ms):
+        first, last = max(start, upto), min(stop, t1_ms)
+        if first < last:
+            down += last - first
+            upto = last
+    return down

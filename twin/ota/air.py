@@ -151,3 +151,13 @@ class Air:
         )
         taken[cars[want > 0]] = True
         return want, cell_of, most
+
+
+def advance(
+    campaigns: Sequence[Campaign], air: Air, t0_ms: int, t1_ms: int, used_b: NDArray[np.int64] | None = None
+) -> None:
+    """Carry campaigns that share the air through [t0, t1)."""
+    begun = [campaign for campaign in campaigns if campaign.before_downloads(t0_ms, t1_ms)]
+    air.download(begun, t0_ms, t1_ms, used_b)
+    for campaign in begun:
+        campaign.after_downloads(t1_ms)

@@ -9,7 +9,7 @@ Probabilities and the consent delay: `facts/ota.toml`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from itertools import pairwise
 from typing import Any
 
@@ -21,11 +21,12 @@ from maps.network import CityMap
 from twin import facts
 from twin.chance import Stream, chance
 from twin.cloud.cells import Cells
-from twin.events import Column, Table
+from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Fleet, Kind, State
 from twin.ota import kernels
-from twin.ota.air import Air
+from twin.ota.air import Air, advance
+from twin.ota.moves import COLUMNS, illegal_rows
 from twin.ota.outcome import NEVER, consent_delay_ms, dealer_delay_ms, failure_reasons, twelve_volt_soc
 from twin.ota.states import NAMES, OVER, Step, legal
 from twin.ota.targets import matching
@@ -37,14 +38,6 @@ JOIN_MS = 3_600_000
 _HOUR_MS = 3_600_000
 _WORKSHOP = ("dealer visit", "bricked")
 """Failures that only a dealer mends."""
-COLUMNS: dict[str, Column] = {
-    "car_id": Column("i4", "", "row of the car"),
-    "campaign": Column("str", "", "name of the campaign"),
-    "state": Column("str", "", "state the car came into"),
-    "time_s": Column("f8", "s", "when"),
-    "bytes": Column("i8", "B", "bytes of the package in the car then"),
-    "reason": Column("str", "", "why, where the state does not say it"),
-}
 
 
 class CampaignError(ValueError):
@@ -582,31 +575,11 @@ class Campaign:
         # other campaigns may bar cars too
         wrong = barred & ~self.installing if self._shares else barred != self.installing
         return {
-            "moves": self._illegal_rows(),
+            "moves": illegal_rows(self.table, self.name, self.car, self.state),
             "bytes": abs(int(mine)),
             "short": int(np.count_nonzero(self.got_b[whole] != self.size_b[whole])),
             "installing": int(np.count_nonzero(wrong)),
         }
-
-    def _illegal_rows(self) -> int:
-        """Replay the table: every target starts as scheduled, moves legally, and ends where it is."""
-        code = {name: number for number, name in enumerate(NAMES)}
-        mine = self.table["campaign"] == self.name
-        car = self.table["car_id"].astype(np.int64)[mine]
-        step = np.array([code[str(name)] for name in self.table["state"][mine]], np.int64)
-        order = np.argsort(car, kind="stable")
-        car, step = car[order], step[order]
-        if not len(car):
-            return int(np.count_nonzero(self.state != Step.SCHEDULED))
-        first = np.concatenate([[True], car[1:] != car[:-1]])
-        last = np.concatenate([first[1:], [True]])
-        wrong = np.count_nonzero(step[first] != Step.SCHEDULED)
-        inner = np.flatnonzero(~first)
-        wrong += np.count_nonzero(~self._legal[step[inner - 1], step[inner]])
-        mine = np.argsort(self.car)
-        if not np.array_equal(car[last], self.car[mine]):
-            return int(wrong) + abs(int(last.sum()) - len(self.car)) + 1
-        return int(wrong + np.count_nonzero(step[last] != self.state[mine]))
 
     def summary(self) -> dict[str, Any]:
         """Counts of one campaign; `bytes` are those that went through the air, spoilt downloads included."""
@@ -624,13 +597,3 @@ class Campaign:
             "paused": self.paused,
             "by_state": {NAMES[step]: self.count(step) for step in Step},
         }
-
-
-def advance(
-    campaigns: Sequence[Campaign], air: Air, t0_ms: int, t1_ms: int, used_b: NDArray[np.int64] | None = None
-) -> None:
-    """Carry campaigns that share the air through [t0, t1)."""
-    begun = [campaign for campaign in campaigns if campaign.before_downloads(t0_ms, t1_ms)]
-    air.download(begun, t0_ms, t1_ms, used_b)
-    for campaign in begun:
-        campaign.after_downloads(t1_ms)

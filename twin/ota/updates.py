@@ -14,8 +14,9 @@ from twin.cloud.cells import Cells
 from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Fleet
-from twin.ota.air import Air
-from twin.ota.campaign import COLUMNS, Campaign, CampaignError, advance
+from twin.ota.air import Air, advance
+from twin.ota.campaign import Campaign, CampaignError
+from twin.ota.moves import COLUMNS
 from twin.ota.states import NAMES, Step
 from twin.settings import CampaignSettings, OtaSettings
 
