@@ -64,7 +64,6 @@ class Cloud:
         The run's environment, integer ms.
     seed, horizon_ms : int
     cells : Cells, optional
-        Made from the map when left out.
     market : str
         Whose share of owners consents to probe data.
     start_s_of_day : int
