@@ -56,9 +56,24 @@ def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     of = {name: figure(cloud[f"{name}_bytes"] / 1e6) for name in ("delivered", "buffered", "dropped")}
     sent = f"{of['delivered']} MB delivered, {of['buffered']} waiting, {of['dropped']} dropped"
     yield "cloud", f"{sent}; peak {figure(cloud['peak_bytes_per_s'] / 1e3)} kB/s"
+    yield from _traffic(summary.get("traffic", {}))
     ota, fuel = summary["ota"], summary["fuel"]
     yield "updates", f"{ota['installed']:,} installed, {ota['failed']:,} failed; {figure(ota['bytes'] / 1e9)} GB"
     yield "fuel", f"{fuel['litres']:,.0f} litres, {fuel['co2_kg']:,.0f} kg CO2"
+
+
+def _traffic(traffic: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What drivers learned and did on the way, where the scenario asks for it."""
+    if traffic.get("sample", 1) != 1:
+        yield "sample", f"{traffic['sample']:.3g} of all cars; a row is {1 / traffic['sample']:.3g} cars to the streets"
+    days = traffic.get("learning", [])
+    if days:
+        first, last = days[0], days[-1]
+        gaps = f"relative gap {first['gap']:.2%} on the first, {last['gap']:.2%} on the last"
+        yield "days of learning", f"{len(days)}, {gaps}; mean trip {first['mean_s']:,.0f} s, {last['mean_s']:,.0f} s"
+    if traffic.get("informed_comparisons", 0):
+        saved = f"{traffic['informed_hours_promised']:,.1f} h to be saved"
+        yield "changed way", f"{traffic['informed_switches']:,} times, {saved}"
 
 
 def ledger_line(ledger: Mapping[str, int]) -> str:

@@ -75,6 +75,8 @@ class Stream(IntEnum):
     DEALER_VISIT = 64
     ON_PREVIOUS = 65
     TWELVE_VOLT = 66
+    INFORMED = 43
+    LEARN = 44
 
 
 @njit(cache=True, inline="always")

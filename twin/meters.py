@@ -143,6 +143,7 @@ def summary(world: World) -> dict[str, Any]:
     status = world.trips.table["status"]
     litres = float(fleet.fuel_ul.sum() / 1e6)
     rings, ring_vehicles = world.streets.rings_turned
+    learned = world.route_choice.learned
     return {
         "fleet": {
             "cars": len(fleet),
@@ -163,6 +164,11 @@ def summary(world: World) -> dict[str, Any]:
             "gridlock_rings_turned": rings,
             "gridlock_vehicles_moved": ring_vehicles,
             "gridlock_links": gridlock_links(world),
+            "sample": world.settings.traffic.sample,
+            "informed_comparisons": world.informed.compared,
+            "informed_switches": world.informed.switched,
+            "informed_hours_promised": world.informed.saved_ms / 3.6e6,
+            "learning": [day._asdict() for day in learned.days] if learned is not None else [],
         },
         "grid": world.charging.grid_summary(),
         "autonomy": world.autonomy.summary(),

@@ -71,7 +71,19 @@ class TrafficSettings(Settings):
     gridlock_s: int = Field(
         120, ge=1, description="a closed ring of blocked links rotates by one car after this time, counted"
     )
-    reroute_s: int = Field(900, ge=60, description="how often route choice sees new travel times")
+    reroute_s: int = Field(900, ge=60, description="how often route choice at departure sees new travel times")
+    informed: Share = Field(0.0, description="share of drivers who compare their way on with others while they drive")
+    inform_s: int = Field(300, ge=60, description="how often informed drivers compare, on travel times since last time")
+    switch_gain: Share = Field(0.1, description="share of the time left that another way must save to be taken")
+    days_of_learning: int = Field(
+        0,
+        ge=0,
+        le=60,
+        description="days driven before the run from which drivers learn hourly travel times; 0: they choose by current ones",
+    )
+    sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
+        1.0, description="share of all cars that is simulated: each row takes the room and the headway of 1/sample cars"
+    )
 
 
 class ClimateSettings(Settings):

@@ -38,8 +38,11 @@ from twin.ota.updates import Updates
 from twin.sessions import Sessions
 from twin.settings import CampaignSettings, TwinSettings
 from twin.traffic.engine import Positions, Streets
+from twin.traffic.informed import InformedDrivers
+from twin.traffic.learning import DayTrips, learn
 from twin.traffic.other_drivers import OtherDrivers
 from twin.traffic.right_of_way import right_of_way
+from twin.traffic.route_choice import RouteChoice
 from twin.traffic.routing import Router
 from twin.traffic.speeds import driven_speed
 from twin.traffic.traversals import Traversals
@@ -51,6 +54,8 @@ SHORTEST_STAY_MS = 10 * 60_000
 """Nobody plugs in for less."""
 HOME_EFFICIENCY = 0.89
 """Battery energy per metered energy at home (facts: physics.bev.eta_charge_ac_6kw), for the evening before only."""
+MOST_WEIGHED = 16
+"""Sets of learned travel times that stay weighed; with more days of learning the others are weighed when asked for."""
 MAX_STOPS = 4
 """Charging visits on one trip before a driver gives up."""
 
@@ -89,7 +94,10 @@ class World:
         driven = replace(network, link_speed=driven_speed(network))
         priority = right_of_way(driven, settings.traffic, left_hand=bool(city.meta.get("left_hand")))
         self.streets = Streets(driven, settings.traffic, len(self.fleet), priority=priority)
-        self.router = Router(network, self.streets.physics.free_ms)
+        learning, informed = settings.traffic.days_of_learning, settings.traffic.informed
+        # as many weighed hierarchies as drivers know sets of travel times at one moment
+        kept = min(learning, MOST_WEIGHED) + 1 + (informed > 0)
+        self.router = Router(network, self.streets.physics.free_ms, kept=kept)
         self.drive = Drive(
             self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000
         )
@@ -116,8 +124,15 @@ class World:
         other_demand = OtherTraffic(
             city, settings.demand,
             market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
+            sample=settings.traffic.sample,
         )  # fmt: skip
-        self.others = OtherDrivers(other_demand, self.router, self.streets)
+        learned = None
+        if learning:
+            day = DayTrips.of(self.demand, other_demand, self.until_ms)
+            learned = learn(driven, settings.traffic, self.router, day, days=learning, seed=seed, priority=priority)
+        self.route_choice = RouteChoice(self.router, self.streets, settings.traffic, learned=learned)
+        self.informed = InformedDrivers(self.streets, self.router, settings.traffic, seed=seed)
+        self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed)
         self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
         self.links = LinkMeter(network)
@@ -129,8 +144,6 @@ class World:
         self._towed = np.zeros(n, bool)
         self._metered_j = 0
         self.charging_kw = 0.0
-        self._cost_ms = self.streets.physics.free_ms.copy()
-        self._cost_sums = self.streets.link_sums.copy()
         self._at_socket = np.empty(0, np.int64)
         self.battery_start_j = self.fleet.battery_j.copy()
 
@@ -178,11 +191,10 @@ class World:
             self.trips.cancel(np.flatnonzero(self.fleet.state == State.STUCK))
         if self.now_ms == 0:
             self._stay_plugged()
-        if self.now_ms % (self.settings.traffic.reroute_s * 1000) < self.tick_ms and self.now_ms:
-            sums = self.streets.link_sums
-            self._cost_ms = self.streets.current_ms(sums - self._cost_sums, self.now_ms)
-            self._cost_sums = sums.copy()
+        if self.route_choice.look(self.now_ms, self.tick_ms):
             self.others.forget_routes()
+        if self.now_ms % (self.settings.traffic.inform_s * 1000) < self.tick_ms:
+            self._look_on_the_way()
         cars = self.trips.due(self._until)
         cars = cars[~self.updates.installing[cars]]
         # a charging stop may have been at the goal itself
@@ -195,13 +207,20 @@ class World:
         self.trips.close(fresh[there], Status.ALREADY_THERE)
         self._woken = cars[self.trips.under_way[cars]]
 
+    def _look_on_the_way(self) -> None:
+        """Informed drivers take another way where that pays; their trips' time on empty streets changes with it."""
+        turned = self.informed.look(self.now_ms)
+        fleet = turned.vehicle < len(self.fleet)
+        self.trips.free_ms[turned.vehicle[fleet]] += turned.longer_ms[fleet]
+
     def _decide(self) -> None:
         """Find routes, and ask electric cars whether to stop at a charging site."""
         cars = self._woken
         self._goal = self.trips.goal[cars].copy()
         self._via = np.full(len(cars), -1, np.int32)
         self._stay = np.zeros(len(cars), bool)
-        self._routes = self.router.routes(self.fleet.node[cars], self._goal, self._cost_ms)
+        known = self.route_choice.known(cars)
+        self._routes = self.route_choice.routes(self.fleet.node[cars], self._goal, known, self.now_ms)
         electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & self._routes.found)
         if not len(electric):
             return
@@ -210,7 +229,7 @@ class World:
         question = trip_question(
             self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
             metres=routes.totals(self.city.network.link_length),
-            seconds=routes.totals(self._cost_ms) / 1000,
+            seconds=self.route_choice.expected_ms(routes, known[electric], self.now_ms) / 1000,
             avoid=self._tried_site[rows],
             tired=self.trips.stops[rows] >= MAX_STOPS,
             now_ms=self.now_ms,
@@ -234,7 +253,9 @@ class World:
             # the stop comes first: routes of these cars lead to the site
             sites = self.charging.sites.site_node[self._via[go_by]]
             self._goal[go_by] = sites
-            to_sites = self.router.routes(self.fleet.node[cars[go_by]], sites, self._cost_ms)
+            rows = cars[go_by]
+            known = self.route_choice.known(rows)
+            to_sites = self.route_choice.routes(self.fleet.node[rows], sites, known, self.now_ms)
             self._routes = self._routes.replaced(go_by, to_sites)
         lost = ~self._routes.found & (self._goal != self.fleet.node[cars])
         self._give_up(cars[lost], Reason.NO_ROUTE)
@@ -259,13 +280,14 @@ class World:
         trips.due_ms[cars] = NEVER
         trips.free_ms[cars] += routes.totals(self.streets.physics.free_ms).astype(np.int64)
         self.streets.depart(cars, at, routes.ptr, routes.links)
+        self.informed.begin(cars, cars)
         fleet.state[cars] = State.WAITING
         self.autonomy.begin_trips(cars, trips.trip_id[cars])
         self._started = cars
 
     def _move(self) -> None:
         """Other traffic joins, everything moves, the fleet's arrivals are noted."""
-        self.others.depart(self.now_ms, self._until, self._cost_ms)
+        self.others.depart(self.now_ms, self._until)
         self._arrivals = self.streets.advance(self._until, self._traversals)
         rows = np.flatnonzero(self.fleet.state == State.WAITING)
         entered = rows[self.streets.entered(rows)]

@@ -62,6 +62,8 @@ class OtherTraffic:
         Road distances already calibrated on this map (`Demand.distances`).
     pool : int
         Journeys in the pool, so that routes can be kept.
+    sample : float
+        Share of all cars that is simulated; a car of the fleet stands for 1/sample cars like any other.
 
     Attributes
     ----------
@@ -91,6 +93,7 @@ class OtherTraffic:
         fleet_cars: int,
         distances: Distances | None = None,
         pool: int = POOL,
+        sample: float = 1.0,
     ) -> None:
         if pool < 1 or fleet_cars < 0:
             raise DemandError(
@@ -99,6 +102,7 @@ class OtherTraffic:
         self.seed = seed
         self.calendar = Calendar(start, demand.weekday)
         self.settings = demand
+        self.sample = sample
         self._habits = (habits(market), habits(market, day_kind=WEEKEND))
         self._facts = load("days")["other_traffic"]
         homes = city.place_node[city.places("home")]
@@ -183,8 +187,10 @@ class OtherTraffic:
         own = [fleet_cars * h.trips * (h.moving if moving is None else moving) for h in self._habits]
         # a weekend day has fewer trips in proportion to cars that drive and trips they make
         ratio = weekend.moving * weekend.trips / (weekday.moving * weekday.trips)
-        self.trips_per_weekday = max(0.0, level * self.normal_trips - own[WEEKDAY]) if level > 0 else 0.0
-        self.trips_per_weekend_day = max(0.0, level * self.normal_trips * ratio - own[WEEKEND]) if level > 0 else 0.0
+        self.trips_per_weekday = max(0.0, level * self.normal_trips * self.sample - own[WEEKDAY]) if level > 0 else 0.0
+        self.trips_per_weekend_day = (
+            max(0.0, level * self.normal_trips * ratio * self.sample - own[WEEKEND]) if level > 0 else 0.0
+        )
 
     def _pool(self, city: CityMap, size: int) -> None:
         """Draw the journeys: home end first."""
