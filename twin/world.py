@@ -346,13 +346,10 @@ class World:
 
     def _check_releases(self) -> None:
         """Refuse a campaign whose ProPILOT release nobody knows before anything runs."""
-        assistance: Any = self.autonomy
-        for campaign in self.updates.campaigns:
-            release = campaign.settings.propilot_release
-            if release and not hasattr(assistance, "upgrade"):
-                raise CampaignError(f"{campaign.name}: propilot_release {release!r}: driver assistance has no releases")
-            if release:
-                assistance.able(release)
+        for release in {c.settings.propilot_release for c in self.updates.campaigns} - {""}:
+            if not hasattr(self.autonomy, "able"):
+                raise CampaignError(f"propilot_release {release!r}: driver assistance has no releases")
+            self.autonomy.able(release)
 
     def _measure(self) -> None:
         """Power at the meters in this tick; hourly link figures."""
