@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runs.options import AsJson, Cars, Checkpoint, MapSource, Quiet, Resume, ScenarioName, Seed, Sets, Until, Verbose
+from runs.replay_command import REPLAY_HELP, replay_command
 from runs.sensitivity_command import HELP, sensitivity_command
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 DONE, BUG, BAD_INPUT, DEGRADED, RESOURCES = 0, 1, 2, 3, 4
 ROOMS = ("maps", "twin", "runs", "viz")
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -360,6 +360,9 @@ def report_command(
     else:
         print(written)
     return DONE
+
+
+app.command("replay", help=REPLAY_HELP)(replay_command)
 
 
 @app.command(

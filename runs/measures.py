@@ -26,17 +26,20 @@ from runs.measures_autonomy import km_between_take_overs, share_on_freeways, tra
 from runs.measures_charging import NeedsDataError
 from runs.trip_data import read_trips
 from twin import facts
+from twin.cloud import gbt32960
 from twin.cloud.cells import Cells
 from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
 from twin.energy.powertrain import litres_per_100km, params_of, trace_energy, wh_per_km
 from twin.energy.real_trips import Prediction, bias, cold_ratio, predict, weighted_error
+from twin.fleet import sales
 from twin.fleet.cases import Case, actual, load_case, project_models
 from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
 from twin.fleet.cohorts import sold_between
 from twin.fleet.fleet import Fleet, Kind, State
+from twin.model import Twin
 from twin.ota.campaign import Campaign
-from twin.settings import OtaSettings
+from twin.settings import CloudSettings, DemandSettings, FleetSettings, OtaSettings
 
 SEED = 5
 EPA_ROTATING = 1.015
@@ -151,12 +154,12 @@ class _Rollout:
     """A campaign, its connected cars and a clock."""
 
     def __init__(self, cars: int, **knobs: Any) -> None:
-        city = toy_city(5, homes=20)
+        self.city = city = toy_city(5, homes=20)
         self.fleet = fleet = Fleet(cars)
         fleet.connected[:] = fleet.ota[:] = 1
         fleet.network_generation[:] = 4
         fleet.node[:] = fleet.home_node[:] = np.arange(cars) % city.network.n_nodes
-        cells = Cells.of(city)
+        self.cells = cells = Cells.of(city)
         cells.outage[:] = 0
         self.env = simpy.Environment()
         self.campaign = Campaign(
@@ -187,13 +190,47 @@ def _large_package(_data: Path | None) -> list[float]:
 
 
 def _current_software(_data: Path | None) -> list[float]:
-    """Share installed after 90 days of parking with one drive a day; no dealer visits in the twin."""
+    """Share installed: after 90 days of parking with one drive a day, and through dealers alone.
+
+    Dealers have the time in which the completion of recalls is counted (facts `ota.dealer`); the cars are as old as
+    those on the road in Japan at the end of 2022.
+    """
     rollout = _Rollout(2000, groups=[0.01, 0.1, 1.0], group_gap_h=48.0, package_mb=150.0, error_threshold=0.5)
     step = 6 * _HOUR_MS
     for quarter in range(4 * 90):
         state = State.DRIVING if quarter % 4 == 1 else State.PARKED
         rollout.run((quarter + 1) * step, tick_ms=step, state=state)
-    return [rollout.campaign.summary()["installed"] / 2000]
+    stock = sales.on_road(load_case("actual", _models()), "japan", 2022).values()
+    years, units = (np.concatenate([getattr(kind, name) for kind in stock]) for name in ("year", "units"))
+    upto = np.cumsum(units) / units.sum()
+    fleet = rollout.fleet
+    fleet.connected[:] = 0
+    fleet.year[:] = years[np.searchsorted(upto, (np.arange(fleet.size) + 0.5) / fleet.size)]
+    shop = Campaign(
+        rollout.city, fleet, OtaSettings(start_h=0.0, groups=[1.0], dealer=True), rollout.env, cells=rollout.cells,
+        seed=SEED, horizon_ms=100 * _DAY_MS, year=2022,
+    )  # fmt: skip
+    for day in range(round(facts.load("ota")["dealer"]["within_days"]) + 1):
+        shop.advance(day * _DAY_MS, (day + 1) * _DAY_MS)
+    return [rollout.campaign.summary()["installed"] / 2000, shop.summary()["installed"] / 2000]
+
+
+def _gbt_message(_data: Path | None) -> list[float]:
+    message = gbt32960.frame("TWN00000000000017", gbt32960.Reading(_WEDNESDAY, cells=96, probes=4))
+    return [float(len(message)), 120 * (len(message) + gbt32960.OVERHEAD_B) / 1000]
+
+
+def _cloud_traffic(_data: Path | None) -> list[float]:
+    """A Wednesday of 150 cars in a toy town with approach roads, both directions, without updates."""
+    city = toy_city(12, length_m=300, homes=150, rings_km=(2.0, 5.0, 10.0, 20.0))
+    twin = Twin(
+        city, seed=SEED, start=_WEDNESDAY, fleet=FleetSettings(cars=150), demand=DemandSettings(other_traffic=0.0),
+        ota=OtaSettings(enabled=False), cloud=CloudSettings(message_log_cars=0),
+    )  # fmt: skip
+    while not twin.world.done:
+        twin.step()
+    twin.world.finish()
+    return [float(twin.world.cloud.summary()["mb_both_ways_per_connected_car_day"])]
 
 
 # ------------------------------------------------------------------ demand and sales
@@ -293,6 +330,8 @@ MEASURES: Mapping[str, Measure] = {
     "V19": with_data(share_on_freeways, _file),
     "V20": with_data(km_between_take_overs, _file),
     "V21": with_data(transfers_per_trip, _file),
+    "V22": _gbt_message,
+    "V23": _cloud_traffic,
     "V24": _current_software,
     "V25": _large_package,
     "V26": _electric_sold,

@@ -175,7 +175,7 @@ def summary(world: World) -> dict[str, Any]:
         "grid": world.charging.grid_summary(),
         "autonomy": world.autonomy.summary(),
         "cloud": world.cloud.summary(),
-        "ota": world.campaign.summary(),
+        "ota": world.updates.summary(),
         "fuel": {"litres": litres, "co2_kg": co2_kg(int(fleet.fuel_ul.sum()))},
         "queue": world.charging.queue_summary(),
     }

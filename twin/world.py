@@ -36,9 +36,9 @@ from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
 from twin.history import live_week
 from twin.meters import LinkMeter, cars_table, summary
-from twin.ota.campaign import Campaign
+from twin.ota.updates import Updates
 from twin.sessions import Sessions
-from twin.settings import TwinSettings
+from twin.settings import CampaignSettings, TwinSettings
 from twin.traffic.engine import Positions, Streets
 from twin.traffic.informed import InformedDrivers
 from twin.traffic.learning import DayTrips, learn
@@ -136,11 +136,17 @@ class World:
             start=start, timezone=str(city.meta.get("timezone", "")),
         )  # fmt: skip
         self.drive.steadied(self.autonomy.effects.steady, saving=self.autonomy.effects.saving)
-        self.cloud = Cloud(city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms)
-        self.campaign = Campaign(
-            city, self.fleet, settings.ota, self.sessions.env,
-            cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
+        self.cloud = Cloud(
+            city, self.fleet, settings.cloud, self.sessions.env,
+            seed=seed, horizon_ms=self.until_ms, market=market, start_s_of_day=self._day_start_ms // 1000,
+            brands=self.catalogue.brands,
         )  # fmt: skip
+        self.updates = Updates(
+            city, self.fleet, settings.ota, self.sessions.env,
+            cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms, wifi=self.cloud.wifi,
+            catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
+        )  # fmt: skip
+        self._check_releases()
         if settings.traffic.sample < 1 and ((given is not None and given.has_traffic) or counts is not None):
             what = "own trips or matrices" if counts is None else "counts"
             raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with {what}; valid: traffic.sample = 1")
@@ -241,7 +247,7 @@ class World:
         if self.now_ms % (self.settings.traffic.inform_s * 1000) < self.tick_ms:
             self._look_on_the_way()
         cars = self.trips.due(self._until)
-        cars = cars[~self.campaign.installing[cars]]
+        cars = cars[~self.updates.installing[cars]]
         # a charging stop may have been at the goal itself
         done = cars[self.trips.under_way[cars] & (self.trips.goal[cars] == self.fleet.node[cars])]
         self.trips.close(done, Status.ARRIVED, at_ms=np.maximum(self.trips.due_ms[done], self.now_ms))
@@ -384,7 +390,26 @@ class World:
             self.now_ms, self._until, self._traversals, self._started, self._ended,
             np.flatnonzero(fleet.state == State.DRIVING), np.flatnonzero(fleet.state == State.PLUGGED),
         )  # fmt: skip
-        self.campaign.advance(self.now_ms, self._until)
+        self.updates.advance(self.now_ms, self._until, self.cloud.down_used_b)
+        for campaign, cars in self.updates.finished():
+            self._change(campaign, cars)
+
+    def _change(self, campaign: CampaignSettings, cars: NDArray[np.int64]) -> None:
+        """What a finished installation changes in the cars."""
+        if campaign.telemetry_period_s is not None:
+            self.cloud.set_period(cars, campaign.telemetry_period_s)
+        if campaign.charging_timer:
+            self.charging.timer_user[cars] = True
+        if campaign.propilot_release:
+            able = cars[self.autonomy.able(campaign.propilot_release)[cars]]
+            self.autonomy.upgrade(able, campaign.propilot_release, at_ms=self._until)
+        if campaign.kind == "navigation":
+            self.autonomy.refresh_maps(cars, at_ms=self._until)
+
+    def _check_releases(self) -> None:
+        """Refuse a campaign whose ProPILOT release nobody knows before anything runs."""
+        for release in {c.settings.propilot_release for c in self.updates.campaigns} - {""}:
+            self.autonomy.able(release)
 
     def _measure(self) -> None:
         """Power at the meters in this tick; hourly link figures."""
@@ -510,8 +535,8 @@ class World:
         """
         env = simpy.Environment(initial_time=self.now_ms)
         self.charging.revive(env)
-        self.cloud.ingest.revive(env)
-        self.campaign.revive(env)
+        self.cloud.revive(env)
+        self.updates.revive(env)
         while env.peek() == self.now_ms and isinstance(env._queue[0][3], simpy.events.Initialize):
             env.step()
 
@@ -556,7 +581,7 @@ class World:
         self.charging.finish(self.now_ms)
         self.autonomy.finish()
         self.cloud.finish(self.now_ms)
-        self.campaign.finish(self.now_ms)
+        self.updates.finish(self.now_ms)
 
     def tables(self) -> list[Table]:
         """The tables of the results folder."""
@@ -565,8 +590,8 @@ class World:
             self.trips.table,
             *self.charging.tables(),
             self.autonomy.table,
-            self.cloud.table,
-            self.campaign.table,
+            *self.cloud.tables(),
+            self.updates.table,
             self.links.table,
             *([] if self.given is None else [self.given.unplaced]),
             *([] if self.count_fit is None else [self.count_fit.table(self.links.table)]),
@@ -604,7 +629,7 @@ class World:
             "charging": self.charging.ledger(),
             "autonomy": self.autonomy.ledger(),
             "cloud": self.cloud.ledger(),
-            "ota": self.campaign.ledger(),
+            "ota": self.updates.ledger(),
         }
         if self.given is not None:
             own["own_demand"] = self.given.residual()
