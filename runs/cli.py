@@ -262,6 +262,50 @@ def report_command(
 
 
 @app.command(
+    "ui",
+    help="Open the browser page: a scenario live, a results folder by the hour, or two folders side by side.\n\n"
+    "Served to this machine only; Ctrl-C ends it.\n\nExample: twin ui kyoto --cars 5000",
+)
+def ui_command(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SCENARIO | DIR [DIR]]", help="Scenario, or results folders; default demo."),
+    ] = None,
+    port: Annotated[int | None, typer.Option("--port", metavar="P", help="Port on 127.0.0.1; default 8765.")] = None,
+    map_source: MapSource = None,
+    cars: Cars = None,
+    until: Until = None,
+    seed: Seed = None,
+    sets: Sets = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Serve the browser page until it is stopped."""
+    from runs.views import open_page
+
+    _talk(verbose=verbose)
+    given = what or ["demo"]
+    folders = [Path(name) for name in given if _means_folder(name)]
+    if folders and len(folders) != len(given):
+        raise _BadInput(f"{' '.join(given)}: give one scenario, or one or two results folders")
+    if not folders and len(given) > 1:
+        raise _BadInput(f"{' '.join(given)}: one scenario at a time; two results folders can be compared")
+    if folders and any(v for v in (map_source, cars, until, seed, sets)):
+        raise _BadInput(f"{folders[0]}: is a finished run; --map, --cars, --until, --seed and --set change a scenario")
+    chosen = None if folders else _scenario(given[0], map_source, cars, until, seed, sets)
+    open_page(
+        scenario=chosen, runs=folders, port=port, say=None if quiet else _say, ready=lambda url: print(url, flush=True)
+    )
+    return DONE
+
+
+def _means_folder(name: str) -> bool:
+    """Whether a word names a results folder: one that is there, or a path that could be no scenario."""
+    path = Path(name)
+    return path.is_dir() or ("/" in name and path.suffix != ".toml" and not path.is_file())
+
+
+@app.command(
     "validate",
     help="Check the twin against published and measured figures; exit 1 when one fails.\n\n"
     "Example: twin validate --data ../shared/data",

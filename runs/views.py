@@ -42,3 +42,8 @@ def draw_map(city: Any, path: Path) -> Path:
 def write_report(folder: Path, out: Path | None = None) -> Path:
     """Write the report page of a results folder, into the folder unless `out` says where."""
     return Path(view("write_report")(folder, out))
+
+
+def open_page(**what: Any) -> None:
+    """Serve the browser page until it is stopped."""
+    view("open_page")(**what)
