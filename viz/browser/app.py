@@ -9,11 +9,10 @@ from typing import Any
 import solara
 import solara.lab
 from mesa.visualization import SolaraViz
-from mesa.visualization.utils import update_counter
 
 from viz.browser import serve
 from viz.browser.layer import Layer
-from viz.browser.live import PageTwin, Setup, View, model_params
+from viz.browser.live import PageModel, Setup, View, model_params
 from viz.browser.replay import Replay
 
 
@@ -34,18 +33,20 @@ def Page() -> None:
 def Live() -> None:
     """A twin of this session's own, built in the background while the page says so."""
     made, set_made = solara.use_state(None)
+    model = solara.use_reactive(None)
 
     def build() -> None:
         scenario, city = serve.opening.scenario, serve.opening.city
         assert scenario is not None and city is not None
         setup = Setup(scenario, city)
         View(setup, Layer(kind="live"))
-        set_made((setup, solara.reactive(PageTwin(setup=setup))))
+        model.set(PageModel(setup=setup))
+        set_made(setup)
 
     task = solara.lab.use_task(build, dependencies=[], prefer_threaded=True)
 
     def leave() -> Any:
-        return lambda: made[0].view.close() if made and made[0].view else None
+        return lambda: made.view.close() if made and made.view else None
 
     solara.use_effect(leave, [made])
     if task.error:
@@ -57,23 +58,22 @@ def Live() -> None:
             solara.Text(f"Building {scenario.fleet.cars:,} cars …")
             solara.ProgressLinear()
     else:
-        setup, model = made
+        setup = made
         params = solara.use_memo(lambda: model_params(setup.base, setup), [setup])
         SolaraViz(model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=100)
         solara.display(setup.view.widget)
-        Command(setup)
+        Command(setup, model)
 
 
 @solara.component
-def Command(setup: Setup) -> None:
+def Command(setup: Setup, model: solara.Reactive[PageModel]) -> None:
     """The same run from a terminal, so that what was found here can be kept."""
-    update_counter.get()
-    model = setup.view.model if setup.view is not None else None
-    cars = f"{len(model.world.fleet):,} cars, " if model is not None else ""
+    cars = len(model.value.world.fleet)
     text = html.escape(setup.command())
     solara.HTML(
         tag="p",
-        unsafe_innerHTML=f'{cars}sliders take effect at Reset. This run from a terminal: <code data-testid="command">{text}</code>',
+        unsafe_innerHTML=f"{cars:,} cars. Sliders take effect at Reset. This run from a terminal: "
+        f'<code data-testid="command">{text}</code>',
         style="padding: 0 10px; font-size: 13px",
     )
 

@@ -190,7 +190,11 @@ class City {
       }
       return p;
     };
-    const groups = new Map(), links = this.seen();
+    // approach roads are made up beyond the extract's edge: a dashed hint, for the cars on them
+    g.strokeStyle = "#dcdcdc"; g.lineWidth = this.ratio; g.setLineDash([3 * this.ratio, 4 * this.ratio]);
+    g.stroke(path(this.seen(true)));
+    g.setLineDash([]);
+    const groups = new Map(), links = this.seen(false);
     for (const i of links) {
       const key = wide[road[i]] || 0.6;
       if (!groups.has(key)) groups.set(key, []);
@@ -219,11 +223,11 @@ class City {
     this.sheetDrawn = (this.sheetDrawn || 0) + 1;
   }
 
-  seen() {
+  seen(beyond) {
     const { ptr, xy, outside } = this.data, list = [];
     const w = this.x0, e = this.x0 + this.below.width / this.scale, n = this.y1, s = this.y1 - this.below.height / this.scale;
     for (let i = 0; i < ptr.length - 1; i++) {
-      if (outside[i]) continue;
+      if (!!outside[i] !== beyond) continue;
       const a = 2 * ptr[i], b = 2 * (ptr[i + 1] - 1);
       if (Math.max(xy[a], xy[b]) < w - 500 || Math.min(xy[a], xy[b]) > e + 500) continue;
       if (Math.max(xy[a + 1], xy[b + 1]) < s - 500 || Math.min(xy[a + 1], xy[b + 1]) > n + 500) continue;

@@ -14,6 +14,7 @@ from maps.network import CityMap
 from runs.scenario import Scenario
 from twin.fleet.fleet import Kind, State
 from twin.model import Twin
+from twin.world import World
 from viz.browser.layer import Feed, Layer
 from viz.browser.packet import pack
 from viz.browser.picture import Cameras, Extent, city_packet, marks_of
@@ -93,7 +94,7 @@ def shown_value(base: Scenario, knob: Knob) -> Any:
 
 
 def model_params(base: Scenario, setup: Setup) -> dict[str, Any]:
-    """The parameters of `PageTwin` as Mesa's SolaraViz wants them: fixed ones, and sliders and selects."""
+    """The parameters of `PageModel` as Mesa's SolaraViz wants them: fixed ones, and sliders and selects."""
     from mesa.visualization import Slider
 
     made: dict[str, Any] = {"setup": setup}
@@ -140,11 +141,14 @@ class Setup:
         return " ".join(["twin run", self.base.name, *seed, *sets])
 
 
-class PageTwin(Twin):
-    """A twin whose keyword arguments are the page's sliders; None means what the scenario says.
+class PageModel:
+    """A twin behind the page's sliders, as Mesa's SolaraViz handles it: keyword arguments, `step`, `running`, `time`.
 
-    A step is exactly a step of `Twin`: the view looks on afterwards.
+    None for an argument means what the scenario says. A step is exactly a step of the `Twin`; the view looks on
+    afterwards. SolaraViz keeps hold of models that a Reset has replaced; of this one then only the shell stays.
     """
+
+    scenario = None  # Mesa's own scenarios are not used
 
     def __init__(
         self,
@@ -169,26 +173,44 @@ class PageTwin(Twin):
     ) -> None:
         given = {name: value for name, value in locals().items() if name in {k.name for k in KNOBS}}
         if setup is None:
-            raise TypeError("PageTwin needs a setup")
+            raise TypeError("PageModel needs a setup")
         chosen = setup.scenario(given)
         self.setup = setup
-        super().__init__(setup.city, **chosen.rooms(), seed=chosen.seed, start=chosen.start, until_s=chosen.until_s)
+        self.twin: Twin | None = chosen.build_on(setup.city)
+        self.running = True
         self.watch = threading.Lock()
         if setup.view is not None:
             setup.view.attach(self)
 
+    @property
+    def world(self) -> World:
+        """The bodies of the twin."""
+        if self.twin is None:
+            raise RuntimeError("this model has been replaced")
+        return self.twin.world
+
+    @property
+    def time(self) -> float:
+        """Mesa's time: ticks since the start."""
+        return float(self.twin.time) if self.twin is not None else 0.0
+
     def step(self) -> None:
         """Advance by one tick of the world, then let the view look."""
         view = self.setup.view
-        if view is not None and view.closed:
-            self.running = False
-            return
         with self.watch:
-            if not self.world.done:
-                super().step()
-            self.running = not self.world.done
-        if view is not None:
-            view.look(self)
+            if view is None or view.closed or self.twin is None:
+                self.running = False
+                return
+            if not self.twin.world.done:
+                self.twin.step()
+            self.running = not self.twin.world.done
+        view.look(self)
+
+    def release(self) -> None:
+        """Let the twin go."""
+        with self.watch:
+            self.twin = None
+            self.running = False
 
 
 class View:
@@ -206,7 +228,7 @@ class View:
         self.extent = Extent.of(self.streets)
         widget.observe(self._on_shown, "shown")  # before the feed, which then sends
         self.feed = Feed(widget, self._frame)
-        self.model: PageTwin | None = None
+        self.model: PageModel | None = None
         self._known = b""
         widget.observe(self._on_pick, "pick")
         setup.view = self
@@ -216,9 +238,11 @@ class View:
         """Whether the page is gone."""
         return self.feed.closed
 
-    def attach(self, model: PageTwin) -> None:
+    def attach(self, model: PageModel) -> None:
         """Show this model from now on; the one before is let go."""
-        self.model = model
+        before, self.model = self.model, model
+        if before is not None:
+            before.release()
         world = model.world
         self.cameras = Cameras(world, self.extent)
         self._history: list[tuple[float, ...]] = []
@@ -240,7 +264,7 @@ class View:
         self.widget.story = {}
         self.feed.offer()
 
-    def look(self, model: PageTwin) -> None:
+    def look(self, model: PageModel) -> None:
         """A tick has ended."""
         if model is not self.model:
             return
@@ -256,7 +280,9 @@ class View:
     def close(self) -> None:
         """The page is gone: let the model go."""
         self.feed.close()
-        self.model = None
+        before, self.model = self.model, None
+        if before is not None:
+            before.release()
         self.setup.view = None
         if hasattr(self, "cameras"):
             del self.cameras
@@ -265,7 +291,7 @@ class View:
         """The page has been opened again: everything anew."""
         self._fresh = True
 
-    def _note(self, world: Any) -> None:
+    def _note(self, world: World) -> None:
         fleet = world.fleet
         counts = world.status()
         row = (
@@ -277,8 +303,11 @@ class View:
 
     def _frame(self, serial: int) -> bytes:
         model = self.model
-        assert model is not None
+        if model is None:
+            return b""
         with model.watch:
+            if model.twin is None:
+                return b""
             world, cameras = model.world, self.cameras
             fresh, self._fresh = self._fresh, False
             rows = np.array(self._history[0 if fresh else self._told :], np.float32)
@@ -302,10 +331,12 @@ class View:
         if model is None or not chosen:
             return
         with model.watch:
+            if model.twin is None:
+                return
             self.widget.story = story_of(model.world, chosen)
 
 
-def story_of(world: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def story_of(world: World, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """The story of what was clicked; one line when there is no such thing."""
     kind, number = chosen.get("kind"), chosen.get("id")
     known = {"car": len(world.fleet), "site": len(world.charging.sites)}
@@ -321,7 +352,7 @@ def story_of(world: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
     return {**made, "n": chosen.get("n")}
 
 
-def _counts(world: Any) -> str:
+def _counts(world: World) -> str:
     counts, fleet = world.status(), world.fleet
     electric = int((fleet.kind == Kind.ELECTRIC).sum())
     waiting = int((fleet.state == State.WAITING).sum())

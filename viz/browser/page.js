@@ -32,7 +32,8 @@ class Page {
     this.side = tag("aside", { className: "story", hidden: true });
     this.side.dataset.testid = "story";
     this.side.setAttribute("aria-live", "polite");
-    this.legend = tag("div", { className: "legend" });
+    this.keys = tag("div", {});
+    this.legend = tag("details", { className: "legend", open: el.clientWidth > 480 || !el.clientWidth }, tag("summary", { textContent: "Legend" }), this.keys);
     this.panel = tag("div", { className: "charts" });
     this.panel.tabIndex = 0; // scrolls by keyboard
     this.panel.setAttribute("aria-label", "Charts");
@@ -178,7 +179,7 @@ class Page {
     const number = tag("input", { type: "number", min: 0, value: 0, "aria-label": "Number of the car or site" });
     const what = tag("select", { "aria-label": "Kind of thing to find" }, tag("option", { value: "car", textContent: "car" }), tag("option", { value: "site", textContent: "site" }));
     const find = tag("form", { className: "find", on: { submit: (e) => { e.preventDefault(); this.ask({ kind: what.value, id: +number.value }); } } }, "Find ", what, number, tag("button", { textContent: "Show" }));
-    this.tools.append(group, find);
+    this.tools.append(find, group);
     this.stage.append(this.credit || "");
     this.drawLegend();
   }
@@ -191,7 +192,7 @@ class Page {
     if (L.load && this.day) entries.push(["Vehicles per link and hour", LOAD.map((c, k) => [this.day.load_keys[k], c])]);
     if (L.chargers) entries.push([this.replay ? "Charging power" : "Sites (filled: sockets taken)", Object.entries(SITE_COLOURS).filter(([k]) => this.replay || k !== "home").map(([k, c]) => [k, c])]);
     if (L.cells) entries.push(["Radio cells", [["size: bytes per second", "#a0487d"]]]);
-    this.legend.replaceChildren(...entries.map(([title, keys]) => tag("div", {}, tag("b", { textContent: title }), ...keys.map(([name, colour]) => {
+    this.keys.replaceChildren(...entries.map(([title, keys]) => tag("div", {}, tag("b", { textContent: title }), ...keys.map(([name, colour]) => {
       const mark = tag("i"); mark.style.background = colour; return tag("span", {}, mark, name);
     }))));
   }

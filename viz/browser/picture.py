@@ -27,7 +27,10 @@ NO_BATTERY = 31
 MOST_POINTS = 60_000
 """Car positions in one packet; with more cars on the move there are fewer moments per tick."""
 
-MOST_MOMENTS = 6
+MOST_MOMENTS = 4
+
+FEW = 3
+"""Vehicles on a link since the last look from which its speed is shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,14 +253,14 @@ class Cameras:
         return {"cell_bps": (np.bincount(where, gone, cells.n) / seconds).astype(np.float32)}
 
     def links(self) -> dict[str, NDArray[np.uint8]]:
-        """Speed on every link since the last look over its free speed, 0 to 200; 255 where nobody is or was."""
+        """Speed on every link since the last look over its free speed, 0 to 200; 255 where fewer than `FEW` are or were."""
         streets = self.world.streets
         sums = streets.link_sums
         recent = sums - self._sums
         self._sums = sums.copy()
         now = streets.current_ms(recent, self.world.now_ms)
         ratio = np.rint(200 * streets.physics.free_ms / np.maximum(now, 1)).clip(0, 200)
-        quiet = (recent[:, 0] == 0) & (streets.link_vehicles == 0)
+        quiet = recent[:, 0] + streets.link_vehicles < FEW  # one car at a red light is no congestion
         return {"speed": np.where(quiet, 255, ratio).astype(np.uint8)}
 
     def charge(self) -> NDArray[np.uint32]:
