@@ -241,22 +241,47 @@ def report_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="HTML file to write; DIR/report.html when left out.")
     ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option("--against", metavar="DIR", help="Results of the same fleet under another policy; repeat."),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option("--validation", metavar="FILE", help="Report of twin validate; beside DIR when left out."),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", metavar="FOLDER", help="Also all charts as PNG, SVG; links as GeoParquet."),
+    ] = None,
+    animate: Annotated[
+        Path | None, typer.Option("--animate", metavar="FILE", help="Also the day as .gif, or .webm, .mp4 with ffmpeg.")
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> int:
     """Draw a results folder as one page."""
-    from runs.views import write_report
+    from runs import views
 
     _talk(verbose=verbose)
     if out is not None:
         if out.suffix.lower() not in {".html", ".htm"}:
             raise _BadInput(f"--out: {out}: must end in .html")
         _writable(out)
-    written = write_report(folder, out)
+    if animate is not None:
+        _writable(animate)
+    if figures is not None and figures.exists() and not figures.is_dir():
+        raise _BadInput(f"--figures: {figures}: is a file; give a folder")
+    made = views.write_figures(folder, figures) if figures is not None else []
+    if animate is not None:
+        if not quiet:
+            _say("drawing the day")
+        made.append(views.animate(folder, animate))
+    written = views.write_report(folder, out, against=against or (), validation=validation)
     if as_json:
-        _json({"path": str(written)})
+        _json({"path": str(written), "figures": [str(p) for p in made]})
     else:
+        _print(() if quiet else map(str, made))
         print(written)
     return DONE
 

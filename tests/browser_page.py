@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,15 @@ from typing import Any
 from maps.toy import toy_city
 
 ROOT = Path(__file__).resolve().parent.parent
-ARGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HARMLESS = "Failed to evaluate Vue script"
 """A remark of Solara's own templates, in every Solara page."""
 
@@ -123,3 +129,17 @@ def open_live(context: Any, url: str) -> Any:
     page.goto(url)
     page.wait_for_function("() => window.__twin && window.__twin.live && window.__twin.live.updates > 0")
     return page
+
+
+def leave(page: Any) -> None:
+    """Close a page as a reader does: it says goodbye."""
+    page.goto("about:blank")
+    page.close()
+
+
+def alive(server: PageServer, wanted: int, *, patience_s: float = 15.0) -> int:
+    """Models alive, once there are as many as wanted or patience is over."""
+    until = time.monotonic() + patience_s
+    while (found := int(server.count()["alive"])) != wanted and time.monotonic() < until:
+        time.sleep(0.2)
+    return found

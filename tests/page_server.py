@@ -30,7 +30,9 @@ def resident_mb() -> float:
 def settings(model: Twin) -> dict[str, Any]:
     """Seed and settings of a model, by key of the scenario."""
     rooms = model.world.settings.model_dump(mode="json")
-    return {"seed": model.world.seed} | {f"{room}.{key}": v for room, inner in rooms.items() for key, v in inner.items()}
+    return {"seed": model.world.seed} | {
+        f"{room}.{key}": v for room, inner in rooms.items() for key, v in inner.items()
+    }
 
 
 def answer() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser_page import PageServer, chromium, lacking, open_live, toy_scenario
+from tests.browser_page import PageServer, alive, chromium, lacking, leave, open_live, toy_scenario
 from tests.viz_fixture import write_results
 
 pytestmark = pytest.mark.skipif(bool(lacking()), reason=f"browser page: {lacking()}")
@@ -16,6 +16,11 @@ COLOURED = """() => { const c = window.__twin.live.city, d = c.below.getContext(
     .getImageData(0, 0, c.below.width, c.below.height).data; const at = [];
     for (let i = 0; i < d.length; i += 4) if (d[i] === 0 && d[i + 1] === 0x72 && d[i + 2] === 0xB2) at.push(i / 4);
     return at; }"""
+ON_THE_ROAD = """() => { const c = window.__twin.live.city, b = c.below.getBoundingClientRect();
+    for (let i = 0; i < c.x.length; i++) if (((c.word[i] >> 2) & 7) === 2 && c.x[i] === c.x[i]) {
+      const x = c.sx(c.x[i]) / c.ratio, y = c.sy(c.y[i]) / c.ratio;
+      if (x > 260 && x < b.width - 60 && y > 20 && y < b.height - 20) return [i, b.left + x, b.top + y]; }
+    return null; }"""
 OFF_STREETS = """() => { const p = window.__twin.live, c = p.city, a = p.about; let worst = 0, n = 0;
     for (let i = 0; i < c.x.length; i++) { if (((c.word[i] >> 2) & 7) !== 2 || c.x[i] !== c.x[i]) continue;
       let best = 1e9; n++;
@@ -56,8 +61,8 @@ def test_a_twin_runs_in_the_page(server: PageServer, context: Any) -> None:
     page.wait_for_function("() => window.__twin.live.frame && window.__twin.live.frame.t1_s >= 600")
     page.get_by_role("button", name="❚❚").click()
     page.wait_for_function(
-        "() => { const p = window.__twin.live, t = p.frame.t1_s; if (p.__t !== t) { p.__t = t; p.__at = performance.now(); }"
-        " return performance.now() - p.__at > 900; }"
+        "() => { const p = window.__twin.live, t = p.frame.t1_s;"
+        " if (p.__t !== t) { p.__t = t; p.__at = performance.now(); } return performance.now() - p.__at > 900; }"
     )
     after = page.evaluate(COLOURED)
     assert len(after) > len(before) and set(after) - set(before), "driving cars are drawn and have moved"
@@ -67,11 +72,7 @@ def test_a_twin_runs_in_the_page(server: PageServer, context: Any) -> None:
     [state] = [m for m in server.count()["models"] if m[2] == round(seen * 1000)]
     assert state[1] == 120, "the page shows the moment at which the model stands: play did not run away"
 
-    at = page.evaluate(
-        "() => { const c = window.__twin.live.city, b = c.below.getBoundingClientRect(); for (let i = 0; i < c.x.length; i++)"
-        " if (((c.word[i] >> 2) & 7) === 2 && c.x[i] === c.x[i]) { const x = c.sx(c.x[i]) / c.ratio, y = c.sy(c.y[i]) / c.ratio;"
-        " if (x > 260 && x < b.width - 60 && y > 20 && y < b.height - 20) return [i, b.left + x, b.top + y]; } return null; }"
-    )
+    at = page.evaluate(ON_THE_ROAD)
     if at is None:  # nobody drives where nothing lies above the map
         at = [0, None, None]
         page.get_by_role("button", name="Show", exact=True).click()
@@ -84,13 +85,14 @@ def test_a_twin_runs_in_the_page(server: PageServer, context: Any) -> None:
     page.get_by_role("button", name="Reset").click()
     page.wait_for_function("() => window.__twin.live.frame.t1_s === 0")
     assert clock(page) == "Wed 12 Oct 07:30"
-    page.close()
+    leave(page)
     assert context.faults == [] and context.elsewhere == []
 
 
 def test_every_slider_and_select_changes_the_model(server: PageServer, context: Any) -> None:
     from viz.browser.live import KNOBS, choices_of
 
+    assert alive(server, 0) == 0, "the page before is gone"
     page = open_live(context, server.url)
     said = "() => document.querySelector('[data-testid=command]').innerText"
     [before] = [m[3] for m in server.count()["models"]]
@@ -113,11 +115,12 @@ def test_every_slider_and_select_changes_the_model(server: PageServer, context: 
         assert after[knob.key] != before[knob.key], f"the page did not change {knob.key}"
         assert knob.key == "seed" or f"{knob.key}={after[knob.key]}" in command
     assert {key for key in after if after[key] != before[key]} == {k.key for k in KNOBS}, "and nothing else"
-    page.close()
+    leave(page)
     assert context.faults == []
 
 
 def test_sessions_have_models_of_their_own_and_leave_none_behind(server: PageServer, context: Any) -> None:
+    assert alive(server, 0) == 0, "the pages before are gone"
     one, two = open_live(context, server.url), open_live(context, server.url)
     one.get_by_role("button", name="Step").click()
     one.wait_for_function("() => window.__twin.live.frame.t1_s === 60")
@@ -128,16 +131,10 @@ def test_sessions_have_models_of_their_own_and_leave_none_behind(server: PageSer
         two.wait_for_function("() => window.__twin.live.frame.t1_s > 0")
         two.get_by_role("button", name="Reset").click()
         two.wait_for_function("() => window.__twin.live.frame.t1_s === 0")
-    assert server.count()["alive"] == 2, "a reset leaves nothing of the model before"
-    one.close()
-    two.close()
-    idle = context.new_page()
-    for _ in range(100):
-        if server.count()["alive"] == 0:
-            break
-        idle.wait_for_timeout(100)
-    idle.close()
-    assert server.count()["alive"] == 0
+    assert alive(server, 2) == 2, "a reset leaves nothing of the model before"
+    leave(one)
+    leave(two)
+    assert alive(server, 0) == 0
 
 
 def test_two_finished_runs_side_by_side(tmp_path: Path, context: Any) -> None:
@@ -156,7 +153,7 @@ def test_two_finished_runs_side_by_side(tmp_path: Path, context: Any) -> None:
         hours.first.fill(str(3 * 3600))
         page.wait_for_timeout(200)
         assert page.evaluate(drawn) != before, "links differ by the hour"
-        page.close()
+        leave(page)
     finally:
         server.close()
     assert context.faults == [] and context.elsewhere == []

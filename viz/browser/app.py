@@ -17,7 +17,7 @@ from viz.browser.replay import Replay
 
 
 @solara.component
-def Page() -> None:
+def Page() -> None:  # noqa: N802 - a component is written like a class
     """One browser session."""
     opening = serve.opening
     solara.Title(f"Fleet twin: {opening.title}")
@@ -30,14 +30,15 @@ def Page() -> None:
 
 
 @solara.component
-def Live() -> None:
+def Live() -> None:  # noqa: N802 - a component is written like a class
     """A twin of this session's own, built in the background while the page says so."""
     made, set_made = solara.use_state(None)
     model = solara.use_reactive(None)
 
     def build() -> None:
         scenario, city = serve.opening.scenario, serve.opening.city
-        assert scenario is not None and city is not None
+        assert scenario is not None
+        assert city is not None
         setup = Setup(scenario, city)
         View(setup, Layer(kind="live"))
         model.set(PageModel(setup=setup))
@@ -66,7 +67,7 @@ def Live() -> None:
 
 
 @solara.component
-def Command(setup: Setup, model: solara.Reactive[PageModel]) -> None:
+def Command(setup: Setup, model: solara.Reactive[PageModel]) -> None:  # noqa: N802 - a component is written like a class
     """The same run from a terminal, so that what was found here can be kept."""
     cars = len(model.value.world.fleet)
     text = html.escape(setup.command())
@@ -79,7 +80,7 @@ def Command(setup: Setup, model: solara.Reactive[PageModel]) -> None:
 
 
 @solara.component
-def Runs(paths: tuple[Path, ...]) -> None:
+def Runs(paths: tuple[Path, ...]) -> None:  # noqa: N802 - a component is written like a class
     """One finished run, or two side by side with their difference."""
     shown = solara.use_memo(lambda: [Replay(path) for path in paths], [paths])
 

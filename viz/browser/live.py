@@ -322,7 +322,8 @@ class View:
             arrays |= {"rows": rows, "soc": cameras.charge()}
             head = {
                 "seq": serial, "n": len(world.fleet), "t0_s": self._from_ms / 1000, "t1_s": world.now_ms / 1000,
-                "until_s": world.until_ms / 1000, "online": world.cloud.n_online, "reset": fresh, "counts": _counts(world),
+                "until_s": world.until_ms / 1000, "online": world.cloud.n_online, "reset": fresh,
+                "counts": _counts(world),
             }  # fmt: skip
         return pack(head, arrays)
 

@@ -253,7 +253,7 @@ class Cameras:
         return {"cell_bps": (np.bincount(where, gone, cells.n) / seconds).astype(np.float32)}
 
     def links(self) -> dict[str, NDArray[np.uint8]]:
-        """Speed on every link since the last look over its free speed, 0 to 200; 255 where fewer than `FEW` are or were."""
+        """Speed on every link since the last look over its free speed, 0 to 200; 255 where fewer than `FEW` were."""
         streets = self.world.streets
         sums = streets.link_sums
         recent = sums - self._sums

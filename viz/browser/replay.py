@@ -165,7 +165,7 @@ class Replay:
             ("site_x", "site_y", "site_kind", "site_sockets", "site_id", "cell_x", "cell_y"), none
         )
         if self.folder.columns("sites"):
-            found = self.folder.table("sites", ("site_id", "kind", "sockets", "geometry"))
+            found = self.folder.table("sites", ("site_id", "kind", "geometry"))
             kinds = found["kind"]
             assert isinstance(kinds, Names)
             metres = self.origin.metres(shapely.get_coordinates(shapely.from_wkb(found["geometry"])))
@@ -175,7 +175,8 @@ class Replay:
             keep = np.flatnonzero(used | shared)
             marks |= {
                 "site_x": metres[keep, 0], "site_y": metres[keep, 1], "site_kind": of_kind[kinds.codes][keep],
-                "site_sockets": np.minimum(np.asarray(found["sockets"])[keep], 65_535), "site_id": np.asarray(found["site_id"])[keep],
+                "site_sockets": np.ones(len(keep)),  # occupancy is not drawn here
+                "site_id": np.asarray(found["site_id"])[keep],
             }  # fmt: skip
         if self.folder.columns("cells"):
             found = self.folder.table("cells", ("cell_id", "geometry"))

@@ -69,12 +69,8 @@ def car_story(world: World, car: int) -> dict[str, Any]:
     if row >= 0:
         phase = Phase(int(world.sessions.phase[row])) if world.sessions.phase[row] else None
         site = int(world.sessions.site[row])
-        facts.append(
-            [
-                "at",
-                f"{SITE_KINDS[world.charging.sites.site_kind[site]]} site {site}, {PHASES[phase] if phase else 'leaving'}",
-            ]
-        )
+        kind, doing = SITE_KINDS[world.charging.sites.site_kind[site]], PHASES[phase] if phase else "leaving"
+        facts.append(["at", f"{kind} site {site}, {doing}"])
         facts.append(["power", amount(float(world.charging.visits.grant_w[row]) / 1000, "kW")])
     facts += [
         ["driven", amount(one.driven_mm / 1e6, "km")],
