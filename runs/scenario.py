@@ -30,7 +30,7 @@ from runs.scenario_file import (
     plain,
     value_of,
 )
-from twin.settings import Settings, TwinSettings
+from twin.settings import TwinSettings
 
 if TYPE_CHECKING:
     from maps.network import CityMap
@@ -243,12 +243,8 @@ class Scenario(TwinSettings):
         """Build the world on a map that is at hand already."""
         from twin.model import Twin
 
-        return Twin(city, **self.rooms(), seed=self.seed, start=self.start, until_s=self.until_s)
-
-    def rooms(self) -> dict[str, Settings]:
-        """Settings by room, as `Twin` takes them."""
-        fields = ((k, getattr(self, k)) for k in type(self).model_fields)
-        return {k: value for k, value in fields if isinstance(value, Settings)}
+        rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
+        return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s)
 
 
 def keys() -> Iterator[str]:

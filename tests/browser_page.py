@@ -47,7 +47,7 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def toy_scenario(folder: Path, *, cars: int = 120, start: str = "2022-10-12T07:30:00") -> Path:
+def toy_scenario(folder: Path, *, cars: int = 600, start: str = "2022-10-12T07:30:00") -> Path:
     """A scenario file on a small made-up city."""
     toy_city(6).save(folder / "toy.map.npz")
     path = folder / "toy.toml"

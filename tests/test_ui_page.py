@@ -70,7 +70,7 @@ def test_a_twin_runs_in_the_page(server: PageServer, context: Any) -> None:
     assert driving > 0 and off < 1.0, f"{driving} cars, the worst {off} m from a street"
     seen = page.evaluate("() => window.__twin.live.frame.t1_s")
     [state] = [m for m in server.count()["models"] if m[2] == round(seen * 1000)]
-    assert state[1] == 120, "the page shows the moment at which the model stands: play did not run away"
+    assert state[1] == 600, "the page shows the moment at which the model stands: play did not run away"
 
     at = page.evaluate(ON_THE_ROAD)
     if at is None:  # nobody drives where nothing lies above the map

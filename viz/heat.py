@@ -59,7 +59,8 @@ def _by_hour(folder: Folder, place: object, time_s: Floats, amount: Floats, what
     hours = max(1, int(np.ceil(series.horizon_s(folder) / 3600)))
     ids, row = np.unique(np.asarray(place).astype(np.int64), return_inverse=True)
     hour = np.minimum((time_s // 3600).astype(np.int64), hours - 1)
-    total = np.bincount(row * hours + hour, np.nan_to_num(amount), len(ids) * hours).reshape(len(ids), hours)
+    cell = row * hours + hour
+    total = np.bincount(cell, np.nan_to_num(amount), len(ids) * hours).astype(float).reshape(len(ids), hours)
     order = np.argsort(-total.sum(axis=1), kind="stable")
     top = order[:ROWS]
     return Heat(tuple(f"{what} {ids[k]}" for k in top), total[top], len(ids))

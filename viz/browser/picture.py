@@ -70,7 +70,7 @@ def city_packet(
         `site_x, site_y, site_kind, site_sockets, site_id`, `cell_x, cell_y`, metres from the streets' origin.
     """
     points = np.stack([streets.x - extent.west, streets.y - extent.south], axis=1)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "xy": points.astype(np.float32),
         "ptr": streets.ptr.astype(np.uint32),
         "road": streets.road.astype(np.uint8),

@@ -220,7 +220,7 @@ class Replay:
         asked, plugged, out, wait = (
             np.asarray(found[c], float) for c in ("asked_s", "plugged_s", "unplugged_s", "wait_s")
         )
-        middle = (np.arange(self.steps) + 0.5) * STEP_S
+        middle = (np.arange(self.steps, dtype=np.float64) + 0.5) * STEP_S
         on = np.isfinite(plugged)
         still = np.where(np.isfinite(out), out, np.inf)
         return _present(plugged[on], still[on], middle), _present(asked, asked + np.nan_to_num(wait), middle)

@@ -201,6 +201,6 @@ def _serve(listener: socket.socket, ready: Callable[[str], None] | None) -> None
     warnings.filterwarnings("ignore", "(?s)Cookies with samesite=none", UserWarning)
     config = uvicorn.Config(
         guarded, host=HOST, port=port, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=2, ws_max_size=1 << 26, proxy_headers=False,
+        timeout_graceful_shutdown=2, ws_per_message_deflate=False, ws_max_size=1 << 26, proxy_headers=False,
     )  # fmt: skip
     Server(config).run(sockets=[listener])
