@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers unit format bench hooks clean setup
+.PHONY: help demo test lint types layers unit format bench estimate hooks clean setup
 
 # nothing of another active environment reaches ours
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -52,6 +52,11 @@ format:  ## ruff format and the fixes that are safe
 bench:  ## import time, link traversals per second, simulated seconds per second
 	@.ci/setup core
 	@$(RUN)/python -m tests.bench.run
+
+estimate:  ## the 2022 fleet, as it was and as planned, with intervals (goes on where it was stopped)
+	@.ci/setup core
+	@$(RUN)/twin estimate --case plan
+	@$(RUN)/twin estimate --case actual
 
 hooks:  ## run the checks before every commit
 	@.ci/setup dev

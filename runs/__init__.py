@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from runs.comparison import Comparison, compare
     from runs.estimates import Estimate
+    from runs.estimation.report import FleetEstimate, estimate
     from runs.results import RunResult
     from runs.scenario import Scenario, ScenarioError
     from runs.single import run
@@ -24,9 +25,21 @@ _HOME = {
     "Estimate": "estimates",
     "Comparison": "comparison",
     "compare": "comparison",
+    "estimate": "estimation.report",
+    "FleetEstimate": "estimation.report",
 }
 
-__all__ = ["Scenario", "ScenarioError", "RunResult", "run", "Estimate", "Comparison", "compare"]
+__all__ = [
+    "Scenario",
+    "ScenarioError",
+    "RunResult",
+    "run",
+    "Estimate",
+    "Comparison",
+    "compare",
+    "FleetEstimate",
+    "estimate",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,6 +47,12 @@ MapSource = Annotated[
 Cars = Annotated[int | None, typer.Option("--cars", help="Cars of the fleet.")]
 Until = Annotated[str | None, typer.Option("--until", help="How long to simulate: 24h, 90m, 1d, seconds.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if it was stopped or killed.")
+]
+Checkpoint = Annotated[
+    str, typer.Option("--checkpoint", metavar="TIME", help="Wall time between checkpoints: 60s, 10m, off.")
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat."),
@@ -97,6 +103,7 @@ def map_command(
     "run", help="Simulate a scenario and write its results folder.\n\nExample: twin run kyoto --cars 5000 --until 24h"
 )
 def run_command(
+    context: typer.Context,
     scenario: ScenarioName = "demo",
     map_source: MapSource = None,
     cars: Cars = None,
@@ -106,27 +113,41 @@ def run_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Results folder; default results/<name>-<hash>-s<seed>.")
     ] = None,
+    resume: Resume = False,
+    checkpoint: Checkpoint = "60s",
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> int:
     """Simulate one scenario."""
+    from runs.going_on import going_on, wall_seconds
     from runs.progress import Progress
-    from runs.single import RunStopped, run
+    from runs.single import RunStopped, finished, run, target_of
     from runs.views import NoView, after_run
     from runs.words import run_lines
 
     _talk(verbose=verbose)
+    every_s = wall_seconds(checkpoint)
     chosen = _scenario(scenario, map_source, cars, until, seed, sets)
+    if resume and (done := finished(chosen, target_of(chosen, out))) is not None:
+        _say("this run has finished already; leave out --resume to run it again")
+        if as_json:
+            _json({"path": str(done.path), "status": done.status, "pictures": [], **_all(done)})
+        else:
+            print(done.path)
+        return _code_of(done)
     try:
-        result = run(chosen, out=out, progress=False if quiet else Progress())
+        result = run(chosen, out=out, progress=False if quiet else Progress(), resume=resume, checkpoint_s=every_s)
     except RunStopped as stop:
         if stop.result is not None:
             reached = stop.result.manifest["simulated_s"]
-            _say(f"stopped at {reached:,.0f} s of {chosen.until_s:,} s; tables so far are in:")
-            print(stop.result.path)
-        else:
+            _say(f"stopped at {reached:,.0f} s of {chosen.until_s:,} s; tables so far are in {stop.result.path}")
+        elif not stop.resumable:
             _say("stopped before anything was written")
+        if stop.resumable:
+            _say(f"go on with: {going_on(context.obj or [])}")
+        if stop.result is not None:
+            print(stop.result.path)
         return 128 + stop.signal
     drawn, fault = [], None
     if not quiet:
@@ -200,6 +221,102 @@ def plan_command(
         return DONE
     _print(() if quiet else found.lines())
     print(found.path)
+    return DONE
+
+
+@app.command(
+    "fleet",
+    help="Cars sold and on the road, by model, kind, ProPILOT level and connectivity: as planned or as it was.\n\n"
+    "Example: twin fleet --case plan --market japan",
+)
+def fleet_command(
+    case: Annotated[
+        str, typer.Option("--case", help="actual, plan, plan-within, or a TOML file like twin/facts/plan.toml.")
+    ] = "actual",
+    market: Annotated[
+        str | None, typer.Option("--market", help="japan, europe, us, canada_mexico, china, other; all when left out.")
+    ] = None,
+    year: Annotated[int, typer.Option("--year", help="Cars on the road at the end of this year.")] = 2022,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the tables; default results/fleet-<case>-<market>-<year>.")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Print and plot the fleet of a case."""
+    from runs import fleet
+    from runs.folder import disk_errors
+    from runs.views import NoView, draw_fleet
+
+    _talk(verbose=verbose)
+    report = fleet.fleet_report(case, year=year, market=market)
+    target = out or Path("results") / f"fleet-{_file_name(report.case)}-{market or 'world'}-{year}"
+    folder = fleet.write(report, target)
+    try:
+        with disk_errors(folder):
+            draw_fleet(report, folder / "fleet.png")
+    except NoView as error:
+        _say(str(error))
+    if as_json:
+        _json({"path": str(folder), **fleet.as_dict(report)})
+        return DONE
+    _print(() if quiet else fleet.lines(report))
+    print(folder)
+    return DONE
+
+
+@app.command(
+    "estimate",
+    help="Grid load, autonomy share and cloud traffic of the fleet, with intervals, from a designed set of runs "
+    "(or from the folders given).\n\nExample: twin estimate --case plan --quick",
+)
+def estimate_command(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="[DIR]...", help="Results folders to scale instead of the design.")
+    ] = None,
+    case: Annotated[
+        str, typer.Option("--case", help="actual, plan, plan-within, or a TOML file like twin/facts/plan.toml.")
+    ] = "actual",
+    year: Annotated[int, typer.Option("--year", help="The fleet on the road at the end of this year.")] = 2022,
+    quick: Annotated[bool, typer.Option("--quick", help="The small design: minutes, wider intervals.")] = False,
+    cars: Cars = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=256, help="Processes; one core each.")] = 2,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of runs and answers; default results/estimate[-quick].")
+    ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Estimate a fleet; the same command goes on where it was stopped."""
+    from runs.estimation import report
+    from runs.folder import disk_errors
+    from runs.views import NoView, draw_estimate
+
+    _talk(verbose=verbose)
+    place = out or Path("results") / ("estimate-quick" if quick else "estimate")
+    found = report.estimate(
+        *(folders or ()),
+        case=case,
+        year=year,
+        quick=quick,
+        out=place,
+        workers=workers,
+        cars=cars,
+        say=(lambda _text: None) if quiet else _say,
+    )
+    folder = report.write(found, place / f"{_file_name(found.now.case)}-{year}")
+    try:
+        with disk_errors(folder):
+            draw_estimate(found, folder)
+    except NoView as error:
+        _say(str(error))
+    if as_json:
+        _json({"path": str(folder), **report.as_dict(found)})
+        return DONE
+    _print(() if quiet else report.lines(found))
+    print(folder)
     return DONE
 
 
@@ -343,6 +460,9 @@ def validate_command(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Report to write; default results/validation.json.")
     ] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", metavar="FILE", help="Markdown page whose table of checks is written anew.")
+    ] = None,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -359,6 +479,8 @@ def validate_command(
     checks = v.validate(folder, say=None if quiet else _say)
     report = v.to_dict(checks, data=folder)
     v.write(report, target)
+    if page is not None:
+        v.write_page(checks, page)
     if as_json:
         _json({"path": str(target), **report})
     else:
@@ -393,7 +515,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None) -> int:
     try:
-        code = app(arguments, prog_name="twin", standalone_mode=False)
+        said = sys.argv[1:] if arguments is None else arguments
+        code = app(arguments, prog_name="twin", standalone_mode=False, obj=said)
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE
     except BrokenPipeError:

@@ -98,7 +98,8 @@ def show_html(found: Mapping[str, Estimate]) -> str:
         span = (high - low) or 1.0
         left, right, mark = (130 * (v - low) / span for v in (e.low, e.high, e.mean))
         picture = (
-            '<svg width="140" height="14" role="img" aria-hidden="true"><line x1="3" x2="137" y1="7" y2="7" stroke="#bbb"/>'
+            '<svg width="140" height="14" role="img" aria-hidden="true">'
+            '<line x1="3" x2="137" y1="7" y2="7" stroke="#bbb"/>'
             f'<rect x="{3 + left:.1f}" width="{max(right - left, 1):.1f}" y="3" height="8" fill="#56B4E9"/>'
             f'<circle cx="{3 + mark:.1f}" cy="7" r="3" fill="#00568a"/></svg>'
         )
@@ -146,7 +147,7 @@ def sample_of(
     car = column(sessions, "car_id").astype(np.int64)
     meter = column(sessions, "meter_kwh")
     groups = min(n, MOST_GROUPS)
-    load, fixed = _load_by_group(sessions, grid_load, groups, simulated_s=simulated_s, interval_s=interval_s)
+    load, fixed = load_by_group(sessions, grid_load, groups, simulated_s=simulated_s, interval_s=interval_s)
     return Sample(
         seed=seed,
         days=simulated_s / 86_400,
@@ -273,15 +274,22 @@ FIGURES: dict[str, tuple[str, bool, bool, _Figure]] = {
 }
 
 
-def _load_by_group(
-    sessions: pa.Table, grid_load: pa.Table, groups: int, *, simulated_s: float, interval_s: float
+def load_by_group(
+    sessions: pa.Table,
+    grid_load: pa.Table,
+    groups: int,
+    *,
+    simulated_s: float,
+    interval_s: float,
+    most: int | None = MOST_INTERVALS,
 ) -> tuple[Floats, Floats]:
     """Split the measured load of each site and interval over the sessions that were there.
 
     A session's energy is spread over the intervals between plug and last current, in
     proportion to its share of the interval and the site's power then; the shares of each
     site and interval are fitted so that they sum to the measured load (iterative
-    proportional fitting, Deming & Stephan 1940, ending on the load).
+    proportional fitting, Deming & Stephan 1940, ending on the load). Of more than `most`
+    intervals only the heaviest are kept.
 
     Returns
     -------
@@ -320,8 +328,8 @@ def _load_by_group(
     car = column(sessions, "car_id").astype(np.int64)[used][row]
     by_group = _added((car % groups) * n_bins + at, share, groups * n_bins).reshape(groups, n_bins)
     fixed = load.sum(axis=0) - by_group.sum(axis=0)
-    if n_bins > MOST_INTERVALS:  # only the heaviest can become the peak of a resample
-        kept = np.sort(np.argsort(load.sum(axis=0))[-MOST_INTERVALS:])
+    if most is not None and n_bins > most:  # only the heaviest can become the peak of a resample
+        kept = np.sort(np.argsort(load.sum(axis=0))[-most:])
         by_group, fixed = by_group[:, kept], fixed[kept]
     return by_group, fixed
 

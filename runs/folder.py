@@ -23,8 +23,12 @@ from runs.results import FORMAT, PROGRAM, ResultsError, is_ours
 if TYPE_CHECKING:
     import pyarrow as pa
 
+UNFINISHED = ("stopped", "failed")
 KEEP_STATUS = ("done", "degraded")
 """Status of a result that only another finished run may replace."""
+CHECKPOINT = "checkpoint"
+"""Folder inside a results folder that holds what `--resume` needs; gone when the run has finished."""
+LOG = "log.jsonl"
 DRAWN = ("overview.png", "report.html")
 """Made from the tables after a run, so replaced with them."""
 
@@ -45,6 +49,8 @@ class ResultsFolder:
         Where the folder will be. It may be missing, empty, or an older results folder.
     manifest : mapping
         What is known at the start; written at once with status "running".
+    resume : bool
+        Keep the log of an unfinished run. Its checkpoints stay until `drop_checkpoints`.
 
     Raises
     ------
@@ -54,11 +60,12 @@ class ResultsFolder:
         When it cannot be written.
     """
 
-    def __init__(self, target: Path, manifest: Mapping[str, Any]) -> None:
+    def __init__(self, target: Path, manifest: Mapping[str, Any], *, resume: bool = False) -> None:
         self.target = Path(os.path.abspath(target))  # noqa: PTH100 - resolve() would follow a link away from the place asked for
         self.part = self.target.with_name(f".{self.target.name}.part")
         self.files: dict[str, dict[str, Any]] = {}
         self._made: list[Path] = []
+        self._kept = {"lock", CHECKPOINT, *([LOG] if resume else [])}
         self._lock: IO[bytes] | None = None
         self._manifest = {"program": PROGRAM, "format": FORMAT, "status": "running", **manifest}
         _check_target(target)
@@ -76,9 +83,31 @@ class ResultsFolder:
             self._recover()
             self._lock = self._locked()
             for old in list(self.part.iterdir()):
-                if old.name != "lock":
+                if old.name not in self._kept:
                     shutil.rmtree(old) if old.is_dir() else old.unlink()
         self.write_json("manifest.json", self._manifest, listed=False)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where this run keeps its checkpoints."""
+        return self.part / CHECKPOINT
+
+    @property
+    def chains(self) -> list[Path]:
+        """Where checkpoints of this run may be: of one that was killed, stopped, or has failed."""
+        places = [self.part, self.target, *(self.target.with_name(f"{self.target.name}.{s}") for s in UNFINISHED)]
+        return [place / CHECKPOINT for place in places]
+
+    @property
+    def resumable(self) -> bool:
+        """Whether an unfinished run has left a checkpoint."""
+        return any(any(chain.glob("state-*.ckpt")) for chain in self.chains)
+
+    def drop_checkpoints(self) -> None:
+        """Forget the checkpoints of a killed run: this one starts over."""
+        with disk_errors(self.target):
+            if self.checkpoints.exists():
+                shutil.rmtree(self.checkpoints)
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +143,14 @@ class ResultsFolder:
         with disk_errors(self.target):
             self.files[name] = {"sha256": file_sha256(self.part / name), "bytes": (self.part / name).stat().st_size}
 
+    def bring_log(self, place: Path) -> None:
+        """Go on with the log of an unfinished run, up to its last whole line."""
+        old = place / LOG
+        with disk_errors(self.target):
+            if old.is_file():
+                text = old.read_bytes()
+                (self.part / LOG).write_bytes(text[: text.rfind(b"\n") + 1])
+
     def publish(self, manifest: Mapping[str, Any]) -> Path:
         """Write the final manifest and take the target's place.
 
@@ -143,6 +180,8 @@ class ResultsFolder:
                     old.rename(target)
                 raise
             (target / "lock").unlink(missing_ok=True)  # held until here: no other run could enter meanwhile
+            if status in KEEP_STATUS:
+                shutil.rmtree(target / CHECKPOINT, ignore_errors=True)
             _carry_over(old, target)
             sync_folder(target.parent)
             shutil.rmtree(old, ignore_errors=True)
@@ -151,9 +190,16 @@ class ResultsFolder:
         return target
 
     def discard(self) -> None:
-        """Leave nothing behind, unless `publish` was called."""
+        """Leave nothing behind but checkpoints, unless `publish` was called."""
         if self._lock is not None:
-            shutil.rmtree(self.part, ignore_errors=True)
+            if any(self.checkpoints.glob("state-*.ckpt")):
+                for item in self.part.iterdir():
+                    if item.name not in {CHECKPOINT, LOG}:
+                        with contextlib.suppress(OSError):
+                            item.unlink()
+                self._made.clear()
+            else:
+                shutil.rmtree(self.part, ignore_errors=True)
         for parent in reversed(self._made):
             with contextlib.suppress(OSError):
                 parent.rmdir()
@@ -225,24 +271,24 @@ def file_sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def disk_errors(target: Path) -> Iterator[None]:
-    """Turn an `OSError` inside into a one-line `DiskError` that names the target."""
+def disk_errors(target: Path, *, hint: str = "") -> Iterator[None]:
+    """Turn an `OSError` inside into a one-line `DiskError` that names the target; `hint` ends the line."""
     try:
         yield
     except DiskError:
         raise
     except OSError as error:
-        hint = (
-            "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "give --out a folder you may write to"
-        )
-        raise DiskError(f"{target}: cannot be written ({error.strerror or error}); {hint}") from error
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        way = "free some space" if full else "give --out a folder you may write to"
+        lines = "; ".join(part for part in (way, hint) if part)
+        raise DiskError(f"{target}: cannot be written ({error.strerror or error}); {lines}") from error
 
 
 def _carry_over(old: Path, target: Path) -> None:
     """Keep what a person put into the older results folder (notes, notebooks)."""
     if not old.is_dir():
         return
-    ours = {"manifest.json", "lock", *DRAWN, *_manifest(old).get("files", {})}
+    ours = {"manifest.json", "lock", CHECKPOINT, *DRAWN, *_manifest(old).get("files", {})}
     for item in old.iterdir():
         if item.name not in ours and not (target / item.name).exists():
             item.rename(target / item.name)

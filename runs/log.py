@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from runs.folder import disk_errors
+
 _ROOMS = ("maps", "twin", "runs", "viz", "py.warnings")
 
 
@@ -48,7 +50,8 @@ def logged_to(path: Path, simulated_s: Callable[[], float]) -> Iterator[logging.
     simulated_s : callable
         Gives the simulated time of a line.
     """
-    handler = _Lines(path, simulated_s)
+    with disk_errors(path.parent):
+        handler = _Lines(path, simulated_s)
     loggers = [logging.getLogger(room) for room in _ROOMS]
     levels = [logger.level for logger in loggers]
     logging.captureWarnings(capture=True)

@@ -50,6 +50,16 @@ def cpu_target() -> str:
     return os.environ.get("NUMBA_CPU_NAME") or str(get_host_cpu_name())
 
 
+def code_sha256() -> str:
+    """Hash over what decides how a run goes on: the simulated world's code and facts, names and content."""
+    digest = hashlib.sha256()
+    root = Path(str(files("twin")))
+    ours = [*root.rglob("*.py"), *root.rglob("*.toml"), Path(str(files("maps"))) / "network.py"]
+    for path in sorted(ours):
+        digest.update(path.relative_to(root.parent).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
 def facts_sha256() -> str:
     """Hash over all facts files, names and content."""
     digest = hashlib.sha256()

@@ -29,8 +29,9 @@ from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
 from twin.energy.powertrain import litres_per_100km, params_of, trace_energy, wh_per_km
 from twin.energy.real_trips import Prediction, bias, cold_ratio, predict, weighted_error
-from twin.fleet import sales
+from twin.fleet.cases import Case, actual, load_case, project_models
 from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
+from twin.fleet.cohorts import sold_between
 from twin.fleet.fleet import Fleet, Kind, State
 from twin.ota.campaign import Campaign
 from twin.settings import AutonomySettings, ClimateSettings, DemandSettings, OtaSettings
@@ -312,20 +313,36 @@ def _start_hours(_data: Path | None) -> list[float]:
     return [float(share[h]) for h in (7, 8, 16, 17, 18)]
 
 
-def _sold(market: str, kind: Kind, year: int, months: int) -> float:
-    """Thousands sold until `months` of `year` have passed; a year's sales are spread evenly over it."""
-    models = _models()
-    units = sales.sold(models, market, year)[models.kinds == kind].sum(axis=0)
-    return float(units[:-1].sum() + units[-1] * months / 12) / 1000
+@cache
+def _course() -> Case:
+    """What happened, of the project's models."""
+    return actual(project_models())
 
 
-def _electric_sold(_data: Path | None) -> list[float | None]:
-    # the United States are not all of North America, and sales in China are not among the facts
-    return [_sold("japan", Kind.ELECTRIC, 2023, 6), None, _sold("europe", Kind.ELECTRIC, 2023, 6), None]
+def _electric_sold(_data: Path | None) -> list[float]:
+    regions = (("japan",), ("us", "canada_mexico"), ("europe",), ("china",))
+    until = (12 * 2010, 12 * 2023 + 6)
+    return [sold_between(_course(), *until, markets=m, kinds=(Kind.ELECTRIC,)) / 1000 for m in regions]
 
 
 def _epower_sold(_data: Path | None) -> list[float]:
-    return [_sold("japan", Kind.EPOWER, 2018, 3), _sold("japan", Kind.EPOWER, 2021, 3)]
+    ends = (12 * 2018 + 3, 12 * 2021 + 3, 12 * 2024 + 10)
+    japan, epower = ("japan",), (Kind.EPOWER,)
+    return [sold_between(_course(), 12 * 2010, end, markets=japan, kinds=epower) / 1000 for end in ends]
+
+
+def _electrified_sold(_data: Path | None) -> list[float]:
+    """Calendar 2017 as it was, fiscal 2022 as planned and as it was."""
+    electrified = (Kind.ELECTRIC, Kind.EPOWER)
+    year = (12 * 2022 + 3, 12 * 2022 + 15)
+    plan = load_case("plan", project_models())
+    cases = ((_course(), 12 * 2017, 12 * 2018), (plan, *year), (_course(), *year))
+    return [sold_between(case, first, stop, kinds=electrified) / 1000 for case, first, stop in cases]
+
+
+def _sakura_sold(_data: Path | None) -> list[float]:
+    years = ((12 * y + 3, 12 * y + 15) for y in (2022, 2023))
+    return [sold_between(_course(), *year, markets=("japan",), family="sakura") for year in years]
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -346,6 +363,8 @@ MEASURES: Mapping[str, Measure] = {
     "V25": _large_package,
     "V26": _electric_sold,
     "V27": _epower_sold,
+    "V28": _electrified_sold,
+    "V29": _sakura_sold,
     "V31": _real_energy,
     "V32": _real_cold,
 }

@@ -79,12 +79,12 @@ class Scenario(TwinSettings):
     @field_validator("until")
     @classmethod
     def _duration(cls, until: str) -> str:
-        return _spell(_seconds(until))
+        return _spell(seconds(until))
 
     @property
     def until_s(self) -> int:
         """Length of the run, s."""
-        return _seconds(self.until)
+        return seconds(self.until)
 
     @cached_property
     def _canonical(self) -> str:
@@ -116,7 +116,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`) are looked for beside the scenario file first.
+        Files named in it (`map`, `fleet.models`, `fleet.case`) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -129,8 +129,9 @@ class Scenario(TwinSettings):
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
             raw["map"] = beside(path, raw["map"])
-        if isinstance(fleet := raw.get("fleet"), dict) and "models" in fleet:
-            fleet["models"] = beside(path, fleet["models"])
+        if isinstance(fleet := raw.get("fleet"), dict):
+            for key in {"models", "case"} & set(fleet):
+                fleet[key] = beside(path, fleet[key])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -262,7 +263,8 @@ def keys() -> Iterator[str]:
             yield key
 
 
-def _seconds(until: str) -> int:
+def seconds(until: str) -> int:
+    """Whole seconds of a time such as 24h, 90m, 1h30m or a bare number; ValueError with what is valid."""
     text = until.strip().lower()
     valid = "must be a time such as 24h, 90m, 1d, 1h30m or a number of seconds"
     if re.fullmatch(r"\d{1,9}", text):

@@ -13,17 +13,21 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from runs.folder import DiskError, ResultsFolder
+from runs.folder import KEEP_STATUS, DiskError, ResultsFolder, disk_errors
 from runs.progress import Moment, Progress, Report
-from runs.results import RunResult
+from runs.results import ResultsError, RunResult, is_ours
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from maps.network import CityMap
+    from runs.checkpoints import Chain, Saved
     from runs.scenario import Scenario
     from twin.model import Twin
 
 RESULTS = Path("results")
+CHECKPOINT_S = 60.0
+"""Wall seconds between two checkpoints: what a kill costs at most."""
 MOST_STUCK = 0.01
 """Share of trips that may be stuck before a run counts as degraded."""
 
@@ -35,12 +39,15 @@ class RunStopped(KeyboardInterrupt):
     ----------
     signal : int
     result : RunResult or None
+    resumable : bool
+        Whether there is a checkpoint to go on from.
     """
 
     def __init__(self, signum: int, result: RunResult | None = None) -> None:
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signal = signum
         self.result = result
+        self.resumable = False
 
 
 class RunFailed(RuntimeError):  # noqa: N818 - reads as what happened, like RunStopped
@@ -57,8 +64,13 @@ def run(
     out: Path | str | None = None,
     progress: bool | Report = False,
     cancel: threading.Event | None = None,
+    resume: bool = False,
+    checkpoint_s: float | None = CHECKPOINT_S,
 ) -> RunResult:
     """Simulate a scenario and write its results folder.
+
+    Between two ticks the whole state is saved now and then, and whenever the run is stopped. With `resume` a run that
+    was stopped or killed goes on from there, and its results are the same, row by row, as if nothing had happened.
 
     Parameters
     ----------
@@ -70,6 +82,11 @@ def run(
         True shows progress on stderr; a callable is told a `Moment` after each tick.
     cancel : threading.Event, optional
         When set, the run ends after the current tick with status "stopped".
+    resume : bool
+        Go on from the latest checkpoint of this scenario and seed, from the beginning where there is none; results
+        that are complete are returned as they are.
+    checkpoint_s : float, optional
+        Wall seconds between two checkpoints; None writes none, not even when stopped.
 
     Returns
     -------
@@ -79,28 +96,116 @@ def run(
 
     Raises
     ------
-    ScenarioError, MapError, ResultsError
-        Bad input; nothing was written.
+    ScenarioError, MapError, ResultsError, CheckpointError
+        Bad input; nothing was written. A checkpoint that is damaged, or of another scenario, seed, map or program, is
+        refused and stays where it is.
     DiskError
-        The results cannot be written; older results are as they were.
+        The results cannot be written; older results and checkpoints are as they were.
     RunStopped
-        SIGINT or SIGTERM arrived (in the main thread); a `KeyboardInterrupt`.
+        SIGINT or SIGTERM arrived (in the main thread); a `KeyboardInterrupt`. Go on with `resume`.
     RunFailed
         An exception inside the model; the results folder holds the log.
     """
-    target = Path(out) if out is not None else RESULTS / scenario.folder_name
+    target = target_of(scenario, out)
+    if resume and (done := finished(scenario, target)) is not None:
+        return done
     own = progress if isinstance(progress, Progress) else Progress() if progress is True else None
     report: Report | None = own if own is not None else progress if callable(progress) else None
-    with ResultsFolder(target, _opening(scenario)) as folder, own or nullcontext(), _signals() as stop:
+    say = own.say if own is not None else None
+    opening = _opening(scenario)
+    folder = ResultsFolder(target, opening, resume=resume)
+    with _resumable(folder), folder, own or nullcontext(), _signals() as stop:
         begin = time.perf_counter()
+        saved = _checkpoint(scenario, folder, resume=resume, say=say)
         folder.write_text("scenario.toml", scenario.to_toml())
-        say = own.say if own is not None else None
         city = scenario.city(say=say)
         if say is not None:
             say(f"building {scenario.fleet.cars:,} cars on {city.network.n_links:,} links")
-        twin = scenario.build_on(city)
+        if saved is None:
+            folder.drop_checkpoints()
+        twin, chain = _build(scenario, city, folder, saved, checkpoint_s=checkpoint_s)
         build_s = time.perf_counter() - begin
-        return _simulate(scenario, twin, folder, build_s, report, stop, cancel)
+        if saved is not None and say is not None:
+            say(f"going on from {saved.simulated_s:,.0f} s of {scenario.until_s:,} s")
+        return _simulate(scenario, twin, folder, build_s, report, stop, cancel, chain, checkpoint_s or float("inf"))
+
+
+@contextmanager
+def _resumable(folder: ResultsFolder) -> Iterator[None]:
+    try:
+        yield
+    except RunStopped as stop:
+        stop.resumable = folder.resumable
+        raise
+
+
+def target_of(scenario: Scenario, out: Path | str | None = None) -> Path:
+    """Where the results of a scenario go."""
+    return Path(out) if out is not None else RESULTS / scenario.folder_name
+
+
+def finished(scenario: Scenario, target: Path) -> RunResult | None:
+    """The complete results of this very scenario and seed in a folder; None where there are none.
+
+    Raises
+    ------
+    ResultsError
+        When the folder holds complete results of another run.
+    """
+    if not target.is_dir() or not is_ours(target):
+        return None
+    try:
+        result = RunResult(target)
+    except ResultsError:
+        return None
+    if result.status not in KEEP_STATUS:
+        return None
+    said = result.manifest
+    made = (said.get("inputs", {}).get("scenario"), said.get("seed"))
+    if made != (scenario.sha256, scenario.seed):
+        raise ResultsError(
+            f"{target}: holds the finished run {said.get('scenario')}-{said.get('hash')}-s{said.get('seed')}, not "
+            f"{scenario.folder_name}; choose another --out, or leave out --resume to replace it"
+        )
+    return result
+
+
+def _checkpoint(
+    scenario: Scenario, folder: ResultsFolder, *, resume: bool, say: Callable[[str], None] | None
+) -> Saved | None:
+    """The checkpoint to go on from, moved to where this run writes."""
+    tell = say or (lambda _text: None)
+    if not resume:
+        if folder.resumable:
+            tell("starting over; --resume would go on from the checkpoint of an unfinished run")
+        return None
+    from runs.checkpoints import find, identity_of, take_over
+
+    with disk_errors(folder.target):
+        saved = find(folder.chains, identity_of(scenario))
+    if saved is None:
+        tell("no checkpoint to go on from: starting at 0 s")
+        return None
+    for note in saved.notes:
+        tell(note)
+    folder.bring_log(saved.path.parent.parent)
+    return take_over(saved, folder.checkpoints)
+
+
+def _build(
+    scenario: Scenario, city: CityMap, folder: ResultsFolder, saved: Saved | None, *, checkpoint_s: float | None
+) -> tuple[Twin, Chain | None]:
+    """The twin, as built or as it was saved, and what will save it."""
+    twin = scenario.build_on(city)
+    if checkpoint_s is None and saved is None:
+        return twin, None
+    from runs.checkpoints import Chain, identity_of, resume
+    from twin.checkpoint import fingerprint
+
+    fresh = fingerprint(twin)
+    if saved is not None:
+        resume(twin, saved)
+    return twin, Chain(folder.checkpoints, twin, identity_of(scenario), fresh, after=saved)
 
 
 class _Stop:
@@ -138,6 +243,8 @@ def _simulate(
     report: Report | None,
     stop: _Stop,
     cancel: threading.Event | None,
+    chain: Chain | None,
+    checkpoint_s: float,
 ) -> RunResult:
     from runs.log import logged_to
 
@@ -148,13 +255,20 @@ def _simulate(
         with logged_to(folder.part / "log.jsonl", lambda: world.now_ms / 1000) as log:
             try:
                 log.info("run of %s: %s cars, %s s", scenario.folder_name, scenario.fleet.cars, scenario.until_s)
-                stop.gently = True
+                if chain is not None and chain.resumed_s:
+                    log.info("goes on from the checkpoint at %s s", chain.resumed_s[-1])
+                stop.gently, saved_at = True, time.monotonic()
                 while not (world.done or stop.signal or (cancel is not None and cancel.is_set())):
                     twin.step()
                     if report is not None:
                         report(
                             Moment(world.now_ms / 1000, scenario.until_s, time.perf_counter() - begin, world.status())
                         )
+                    if chain is not None and not world.done and time.monotonic() - saved_at >= checkpoint_s:
+                        chain.write()
+                        saved_at = time.monotonic()
+                if chain is not None and not world.done and checkpoint_s < float("inf"):
+                    chain.write()
                 world.finish()
                 closing["seconds"]["simulate"] = round(time.perf_counter() - begin, 3)
                 closing |= _write(scenario, world, folder, log, stopped=not world.done)
@@ -168,6 +282,14 @@ def _simulate(
         raise
     except Exception as error:
         raise RunFailed(error, _publish(folder, world, closing, begin).path) from error
+    if chain is not None:
+        closing["resumed_s"] = chain.resumed_s
+        closing["seconds"]["earlier"] = round(chain.earlier_s, 3)
+        closing["checkpoints"] = {
+            "written": chain.written,
+            "seconds": round(chain.seconds, 3),
+            "last_mb": round(chain.bytes / 1e6, 3),
+        }
     if stop.signal:
         closing["signal"] = stop.signal
     result = _publish(folder, world, closing, begin)

@@ -200,6 +200,44 @@ def lines(checks: Sequence[Check]) -> Iterator[str]:
     yield ", ".join(f"{counts[v]} {v}" for v in (PASS, FAIL, NEEDS_DATA, NOT_COVERED) if counts[v])
 
 
+def write_page(checks: Sequence[Check], page: Path) -> Path:
+    """Put the table into a Markdown page, between its lines `<!-- checks -->` and `<!-- end of checks -->`.
+
+    Raises
+    ------
+    ValidationError
+        When the page has no such lines.
+    runs.folder.DiskError
+        When it cannot be read or written.
+    """
+    begin, end = "<!-- checks -->", "<!-- end of checks -->"
+    with disk_errors(page):
+        text = page.read_text(encoding="utf-8")
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise ValidationError(f"{page}: has no lines {begin} and {end} for the table to stand between")
+        before, after = text.split(begin)[0], text.split(end)[1]
+        part = page.with_name(page.name + ".part")
+        part.write_text("\n".join([before + begin, *_page_rows(checks), end]) + after, encoding="utf-8")
+        part.replace(page)
+    return page
+
+
+def _page_rows(checks: Sequence[Check]) -> Iterator[str]:
+    yield "| target | quantity | part | twin | target value | verdict | source |"
+    yield "|---|---|---|---|---|---|---|"
+    for c in checks:
+        if c.verdict in {PASS, FAIL}:
+            goal = c.target if c.target is None or not isinstance(c.target, tuple) else None
+            stated = f"{c.target[0]:g} to {c.target[1]:g}" if isinstance(c.target, tuple) else ""
+            target = f"{goal:g} {c.tolerance}" if goal is not None else f"{stated} {c.tolerance}"
+            value = f"{c.value:.4g}" if c.value is not None else ""
+            verdict = "**fail**" if c.verdict == FAIL else c.verdict
+            yield f"| {c.id} | {c.quantity} | {c.part} | {value} | {target.strip()} | {verdict} | {c.source} |"
+    yield ""
+    rest = list(dict.fromkeys(f"{c.id} {c.part}".strip() for c in checks if c.verdict not in {PASS, FAIL}))
+    yield f"Not covered: {', '.join(rest)}." if rest else "Every target is covered."
+
+
 def _text(check: Check) -> str:
     value = f"{check.value:>9.4g}" if check.value is not None else f"{'':>9}"
     if check.target is None:

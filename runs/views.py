@@ -40,6 +40,16 @@ def draw_map(city: Any, path: Path) -> Path:
     return Path(view("draw_map")(city, path))
 
 
+def draw_estimate(estimate: Any, folder: Path) -> list[Path]:
+    """Draw a fleet's estimate on two pages, into its folder."""
+    return [Path(p) for p in view("draw_estimate")(estimate, folder)]
+
+
+def draw_fleet(report: Any, path: Path) -> Path:
+    """Draw a case's fleet as PNG."""
+    return Path(view("draw_fleet")(report, path))
+
+
 def write_report(
     folder: Path, out: Path | None = None, *, against: Sequence[Path] = (), validation: Path | None = None
 ) -> Path:

@@ -21,6 +21,7 @@ from runs.views import NoView
 from tests.runs_fake import install
 
 ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = ("map", "run", "show", "plan", "fleet", "estimate", "compare", "validate", "doctor")
 
 
 @pytest.fixture
@@ -58,11 +59,11 @@ def test_help_answers_without_importing_anything_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("map", "run", "show", "plan", "compare", "validate", "doctor"):
+    for command in COMMANDS:
         assert f"\n  {command}" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["map", "run", "show", "plan", "compare", "validate", "doctor"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example_and_the_common_options(twin: Any, command: str) -> None:
     said = twin(command, "--help")
     assert (said.code, said.err) == (0, "")
@@ -125,6 +126,21 @@ def test_compare_prints_pairs(twin: Any) -> None:
     said = twin("compare", a, twin("run", "demo", "--cars", "30", "--quiet").last)
     assert (said.code, said.err.count("\n")) == (2, 1)
     assert "number of cars differ" in said.err
+
+
+def test_fleet_prints_tables_and_writes_them_with_a_picture(twin: Any, place: Path) -> None:
+    said = twin("fleet", "--case", "plan", "--market", "japan", "--year", "2021")
+    assert (said.code, said.last) == (0, str(place / "results" / "fleet-plan-japan-2021"))
+    assert "on the road at the end of 2021" in said.out
+    assert (Path(said.last) / "cohorts.csv").read_text("utf-8").count("\n") > 100
+    assert (Path(said.last) / "fleet.png").read_bytes().startswith(b"\x89PNG")
+    content = json.loads(twin("fleet", "--json", "--out", str(place / "all")).out)
+    assert content["path"] == str(place / "all")
+    assert len(content["goals"]) == 6
+    for wrong in (("--case", "plam"), ("--market", "mars"), ("--year", "1999")):
+        said = twin("fleet", *wrong)
+        assert (said.code, said.out, said.err.count("\n")) == (2, "", 1)
+        assert "valid" in said.err
 
 
 def test_map_writes_a_map_that_runs_can_use(twin: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 from maps.toy import toy_city
 from twin import facts
 from twin.fleet import sales
+from twin.fleet.cases import actual, on_sale
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import COLUMNS, Kind, State
 from twin.fleet.places import PopulationError, crow_scale_m, draw_homes, draw_work
@@ -17,6 +18,7 @@ from twin.settings import FleetSettings
 
 CITY = toy_city()
 MODELS = Catalogue.load()
+ACTUAL = actual(MODELS)
 
 
 def people(*, outside_share=0.25, seed=1, **settings):
@@ -34,7 +36,7 @@ def test_shares_of_kinds_and_models_are_those_asked_for():
     assert within((fleet.kind == Kind.ELECTRIC).mean(), 0.3, n)
     assert within((fleet.kind == Kind.EPOWER).mean(), 0.5, n)
     assert (MODELS.kinds[fleet.model] == fleet.kind).all()
-    stock = sales.on_road(MODELS, "japan", 2022)[Kind.ELECTRIC]
+    stock = sales.on_road(ACTUAL, "japan", 2022)[Kind.ELECTRIC]
     electric = fleet.kind == Kind.ELECTRIC
     for model in np.unique(stock.model):
         expected = stock.units[stock.model == model].sum() / stock.units.sum()
@@ -50,7 +52,7 @@ def test_every_year_lies_in_the_models_time_of_sale():
 
 def test_the_japanese_stock_meets_the_official_counts():
     """adoption.cumulative: battery EVs 130 thousand by 2019, e-POWER 504 thousand by 2021-03."""
-    units = sales.sold(MODELS, "japan", 2022)
+    units = sales.sold(ACTUAL, "japan", 2022)
     electric = units[MODELS.kinds == Kind.ELECTRIC]
     assert electric[:, :10].sum() == pytest.approx(130_000, rel=0.1)  # 2010 to 2019
     epower = units[MODELS.kinds == Kind.EPOWER]
@@ -61,18 +63,21 @@ def test_the_japanese_stock_meets_the_official_counts():
 @pytest.mark.parametrize(("market", "total"), [("europe", 263_000), ("us", 185_000)])
 def test_leafs_sold_elsewhere(market, total):
     leaf = [i for i, name in enumerate(MODELS.ids) if name.startswith("leaf")]
-    assert sales.sold(MODELS, market, 2023)[leaf].sum() == pytest.approx(total, rel=0.05)
+    assert sales.sold(ACTUAL, market, 2023)[leaf].sum() == pytest.approx(total, rel=0.05)
 
 
 def test_every_family_of_sales_names_models_and_all_years():
     table = facts.load("population")
     span = table["years"]["last"] - table["years"]["first"] + 1
     for family in table["family"]:
-        assert len(family["thousand"]) == span, family["name"]
         rows = [MODELS.row(name) for name in family["models"]]
-        months = sales.months_on_sale(MODELS, np.arange(table["years"]["first"], table["years"]["last"] + 1))
+        if "units" in family:
+            assert family["months_from"] >= "2010"
+            continue
+        assert len(family["thousand"]) in (span, span + 1), family["name"]
+        months = on_sale(MODELS, ACTUAL.months)[rows].any(axis=0).reshape(-1, 12).sum(axis=1)[: len(family["thousand"])]
         # sales in a year in which no model of the family was on sale would be lost
-        lost = (np.array(family["thousand"]) > 0.5) & (months[rows].sum(axis=0) == 0)
+        lost = (np.array(family["thousand"]) > 0.5) & (months == 0)
         assert not lost.any(), family["name"]
     for modem in table["modem"]:
         MODELS.row(modem["model"])
@@ -97,20 +102,22 @@ def test_more_cars_leave_the_first_ones_as_they_were():
 
 
 def test_propilot_by_market_matches_adoption_over_all_new_cars():
-    """Fitted share of the new cars of a year, at the market's own mix, is the fact's."""
+    """Fitted share of the new cars of a calendar year, at the market's own mix, is that of its two fiscal years."""
     table = facts.load("adoption")["propilot_fitment_new_sales"]
     for market in ("japan", "europe", "us"):
         years = np.arange(2010, 2023)
-        units = sales.sold(MODELS, market, 2022)
-        offered = np.where(sales.propilot_offered(MODELS, years), units, 0.0).sum(axis=0)
-        fitted = sales.fitment(MODELS, market, 2022) * offered / units.sum(axis=0)
-        for year, share in zip(table["years"][1:-1], table[market][1:-1], strict=True):
-            assert fitted[year - 2010] == pytest.approx(share, abs=1e-9), (market, year)
+        units = sales.sold(ACTUAL, market, 2022)
+        offered = np.where(sales.propilot_offered(ACTUAL, years), units, 0.0).sum(axis=0)
+        fitted = sales.fitment(ACTUAL, market, 2022) * offered / units.sum(axis=0)
+        for before, here, year in zip(table[market], table[market][1:], table["years"][1:], strict=False):
+            if year <= 2022:  # months differ in sales, so the weight of the first quarter is near a quarter
+                low, high = sorted((0.15 * before + 0.85 * here, 0.35 * before + 0.65 * here))
+                assert low - 1e-9 <= fitted[year - 2010] <= high + 1e-9, (market, year)
 
 
 def test_propilot_override_is_among_cars_that_offer_it():
     fleet = people(cars=20_000, propilot=0.7)
-    offered = sales.propilot_offered(MODELS, np.arange(2010, 2023))[fleet.model, fleet.year - 2010]
+    offered = sales.propilot_offered(ACTUAL, np.arange(2010, 2023))[fleet.model, fleet.year - 2010]
     assert (fleet.propilot[~offered] == 0).all()
     assert within((fleet.propilot[offered] > 0).mean(), 0.7, offered.sum())
     assert (people(cars=2000, propilot=0.0).propilot == 0).all()
@@ -141,11 +148,11 @@ def test_switched_off_networks_disconnect():
 
 def test_modems_change_with_the_year_and_market():
     years = np.arange(2010, 2023)
-    table = sales.generation(MODELS, "us", years)
+    table = sales.generation(ACTUAL, "us", years)
     row = MODELS.row("leaf_aze0_24")
     assert table[row, 2014 - 2010] == 2
     assert table[row, 2016 - 2010] == 3
-    assert sales.generation(MODELS, "japan", years)[row, 2014 - 2010] == 3
+    assert sales.generation(ACTUAL, "japan", years)[row, 2014 - 2010] == 3
     assert table[MODELS.row("leaf_ze1_40"), 2021 - 2010] == 4
 
 
@@ -235,8 +242,8 @@ def test_a_market_that_never_got_a_kind_borrows_it():
 
 
 def test_the_fleet_grows_older_as_survival_says():
-    units = sales.sold(MODELS, "japan", 2022)
-    stock = sales.on_road(MODELS, "japan", 2022)[Kind.ELECTRIC]
+    units = sales.sold(ACTUAL, "japan", 2022)
+    stock = sales.on_road(ACTUAL, "japan", 2022)[Kind.ELECTRIC]
     row = MODELS.row("leaf_aze0_24")
     for year, later in pairwise(range(2013, 2017)):
         ratio = [stock.units[(stock.model == row) & (stock.year == y)][0] / units[row, y - 2010] for y in (year, later)]

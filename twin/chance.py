@@ -63,6 +63,7 @@ class Stream(IntEnum):
     INSTALL = 36
     CAMPAIGN_GROUP = 37
     BOOTSTRAP = 38
+    ESTIMATE = 90
     BREAKDOWN = 39
     TOUR = 40
     SPEED_CHOICE = 41

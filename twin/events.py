@@ -83,6 +83,24 @@ class Table:
             self._parts[name] = parts = [np.concatenate(parts)]
         return parts[0] if parts else np.empty(0, self._dtype(name))
 
+    def rows_since(self, first: int) -> dict[str, NDArray[np.generic]]:
+        """Columns of the rows from number `first` on."""
+        return {name: self[name][first:] for name in self.columns}
+
+    def refill(self, columns: Mapping[str, NDArray[np.generic]]) -> None:
+        """Replace all rows by these, by none when empty: a restored run goes on with the rows it had.
+
+        Raises
+        ------
+        KeyError
+            When a column is missing or unknown.
+        """
+        for parts in self._parts.values():
+            parts.clear()
+        self._rows = 0
+        if columns:
+            self.append(**columns)
+
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All columns, each of shape (len(self),)."""
         return {name: self[name] for name in self.columns}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import simpy
@@ -67,6 +67,9 @@ class Sessions:
     row with the next serial number and, when called from outside the row's own process, wakes that process so that it
     reads its row again.
     """
+
+    rebuilt: ClassVar = ("_steps", "_columns")
+    """What rooms say of themselves when they are built."""
 
     kind: NDArray[np.uint8]
     car: NDArray[np.int32]
@@ -156,15 +159,19 @@ class Sessions:
         Parameters
         ----------
         env : simpy.Environment
-            Its clock must stand where the old one stood.
+            Its clock stands where the table was saved.
         turns : mapping of row to Request
             Places in queues, requested in `env` by the room in the order of their serials.
         """
-        if env.now != self.env.now:
-            raise SessionError(f"the new clock stands at {env.now} ms, the table at {self.env.now} ms")
+        rows = np.flatnonzero(self.phase != FREE)
+        late = rows[(self.due[rows] >= 0) & (self.due[rows] < env.now)]
+        if len(late):
+            raise SessionError(
+                f"the clock stands at {env.now} ms, but session row {late[0]} was due at {self.due[late[0]]} ms"
+            )
         self.env = env
         self.turn = dict(turns)
-        rows = np.flatnonzero(self.phase != FREE)
+        self._process.clear()
         for row in rows[np.argsort(self.serial[rows])].tolist():
             self._process[row] = env.process(self._follow(row))
 

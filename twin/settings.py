@@ -28,6 +28,10 @@ class FleetSettings(Settings):
     market: Literal["japan", "europe", "us"] = Field("japan", description="whose models, habits and shares")
     year: int = Field(2022, ge=2010, le=2023, description="the fleet is the one on the road at the end of this year")
     models: str = Field("", description="TOML file with further models, in the layout of facts/vehicles.toml")
+    case: str = Field("actual", description="whose sales: actual, plan, plan-within, or a file like facts/plan.toml")
+    mix: Literal["given", "on_road"] = Field(
+        "given", description="shares of kinds: bev and epower below, or as on the market's roads in that case and year"
+    )
     bev: Share = Field(0.35, description="share of battery electric cars")
     epower: Share = Field(0.40, description="share of e-POWER series hybrids; the rest burns fuel")
     propilot: Share | None = Field(

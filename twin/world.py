@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import simpy
 from numpy.typing import NDArray
 
 from maps.network import CityMap
@@ -415,6 +416,18 @@ class World:
         cars, leave = cars[stay], leave[stay]
         now = np.zeros(len(cars), np.int64)
         self.charging.arrive(cars, self.fleet.home_site[cars], now, leave, self.fleet.capacity_j[cars])
+
+    def revive(self) -> None:
+        """Start everything that waits anew from the tables, in a new SimPy environment: after a restore, between ticks.
+
+        Held places are asked for first, then queue places in order, then each process takes its first step.
+        """
+        env = simpy.Environment(initial_time=self.now_ms)
+        self.charging.revive(env)
+        self.cloud.ingest.revive(env)
+        self.campaign.revive(env)
+        while env.peek() == self.now_ms and isinstance(env._queue[0][3], simpy.events.Initialize):
+            env.step()
 
     # ------------------------------------------------------------------ what others see
 

@@ -36,6 +36,7 @@ class Ingest:
         self.env = env
         self.workers = simpy.Resource(env, capacity=workers)
         self.messages_per_s = messages_per_s
+        self._asked: dict[int, simpy.resources.resource.Request] = {}
         self.phase: list[int] = []
         self.due: list[int] = []
         self.serial: list[int] = []
@@ -91,14 +92,29 @@ class Ingest:
         if self.phase[row] == COMING:
             yield env.timeout(self.due[row] - int(env.now))
             self.arm(row, QUEUED, int(env.now))
-        with self.workers.request() as worker:
+            self._asked[row] = self.workers.request()
             self.longest_queue = max(self.longest_queue, len(self.workers.queue))
-            yield worker
-            if self.phase[row] == QUEUED:
-                service_ms = max(1, round(1000 * self.messages[row] / self.messages_per_s))
-                self.arm(row, SERVED, int(env.now) + service_ms)
-            yield env.timeout(self.due[row] - int(env.now))
+        if self.phase[row] == QUEUED:
+            yield self._asked[row]
+            service_ms = max(1, round(1000 * self.messages[row] / self.messages_per_s))
+            self.arm(row, SERVED, int(env.now) + service_ms)
+        yield env.timeout(self.due[row] - int(env.now))
+        self.workers.release(self._asked.pop(row))
         self.arm(row, DONE, int(env.now))
+
+    def revive(self, env: simpy.Environment) -> None:
+        """Go on in a new environment from the rows alone, between two ticks.
+
+        Batches at a worker ask for it first, then those in the queue in the order they came to it; then all processes
+        start in order of their serials.
+        """
+        self.env = env
+        self.workers = simpy.Resource(env, capacity=int(self.workers.capacity))
+        live = sorted((row for row, phase in enumerate(self.phase) if phase != DONE), key=self.serial.__getitem__)
+        asked = [row for phase in (SERVED, QUEUED) for row in live if self.phase[row] == phase]
+        self._asked = {row: self.workers.request() for row in asked}
+        for row in live:
+            env.process(self._work(row))
 
     @property
     def inside(self) -> int:

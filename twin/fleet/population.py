@@ -6,6 +6,8 @@ share converts cars and changes nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from maps.network import CityMap
 from twin.chance import Stream, chance
 from twin.facts import load
 from twin.fleet import sales
+from twin.fleet.cases import Case, load_case
 from twin.fleet.catalogue import Catalogue, Param
 from twin.fleet.fleet import Fleet, Kind, State
 from twin.fleet.places import PopulationError, draw_homes, draw_work
@@ -52,17 +55,15 @@ def populate(city: CityMap, catalogue: Catalogue, settings: FleetSettings, *, ou
         When shares add up to more than 1, the map has no homes, or no model of a
         wanted kind existed by that year.
     """
-    if settings.bev + settings.epower > 1 + 1e-12:
-        total = f"{settings.bev:g} + {settings.epower:g}"
-        raise PopulationError(f"fleet.bev + fleet.epower = {total}; valid: at most 1 (the rest burns fuel)")
+    case = load_case(settings.case, catalogue)
+    stock = sales.on_road(case, settings.market, settings.year)
+    bev, epower = _shares(settings, stock)
     fleet = Fleet(settings.cars)
     car = np.arange(fleet.size)
     u = chance(seed, Stream.KIND, car)
-    fleet.kind[:] = np.where(
-        u < settings.bev, Kind.ELECTRIC, np.where(u < settings.bev + settings.epower, Kind.EPOWER, Kind.COMBUSTION)
-    )
-    _draw_models(fleet, catalogue, settings, seed)
-    _draw_equipment(fleet, catalogue, settings, seed)
+    fleet.kind[:] = np.where(u < bev, Kind.ELECTRIC, np.where(u < bev + epower, Kind.EPOWER, Kind.COMBUSTION))
+    _draw_models(fleet, stock, settings, seed)
+    _draw_equipment(fleet, case, settings, seed)
     homes = draw_homes(city, fleet.size, outside_share=outside_share, seed=seed)
     work = draw_work(city, homes, market=settings.market, outside_share=outside_share, seed=seed)
     fleet.home_place[:], fleet.home_node[:] = homes
@@ -96,9 +97,20 @@ def first_soc(fleet: Fleet, seed: int) -> NDArray[np.float64]:
     return soc
 
 
-def _draw_models(fleet: Fleet, catalogue: Catalogue, settings: FleetSettings, seed: int) -> None:
+def _shares(settings: FleetSettings, stock: Mapping[Kind, sales.Sales]) -> tuple[float, float]:
+    """Shares of battery electric and of e-POWER cars."""
+    if settings.mix == "on_road":
+        units = {kind: float(cars.units.sum()) if cars.here else 0.0 for kind, cars in stock.items()}
+        total = sum(units.values())
+        return units.get(Kind.ELECTRIC, 0.0) / total, units.get(Kind.EPOWER, 0.0) / total
+    if settings.bev + settings.epower > 1 + 1e-12:
+        total_text = f"{settings.bev:g} + {settings.epower:g}"
+        raise PopulationError(f"fleet.bev + fleet.epower = {total_text}; valid: at most 1 (the rest burns fuel)")
+    return settings.bev, settings.epower
+
+
+def _draw_models(fleet: Fleet, stock: Mapping[Kind, sales.Sales], settings: FleetSettings, seed: int) -> None:
     """Model and model year together, by cars on the road."""
-    stock = sales.on_road(catalogue, settings.market, settings.year)
     u = chance(seed, Stream.MODEL, np.arange(fleet.size))
     for kind in Kind:
         rows = np.flatnonzero(fleet.kind == kind)
@@ -113,25 +125,24 @@ def _draw_models(fleet: Fleet, catalogue: Catalogue, settings: FleetSettings, se
         fleet.year[rows] = stock[kind].year[picked]
 
 
-def _draw_equipment(fleet: Fleet, catalogue: Catalogue, settings: FleetSettings, seed: int) -> None:
+def _draw_equipment(fleet: Fleet, case: Case, settings: FleetSettings, seed: int) -> None:
     """ProPILOT, modem, over-the-air ability, driver type."""
-    first = load("population")["years"]["first"]
-    years = np.arange(first, settings.year + 1)
-    column = fleet.year.astype(np.int64) - first
+    years = sales.years_to(case, settings.year)
+    column = fleet.year.astype(np.int64) - case.first_year
     car = np.arange(fleet.size)
 
-    offered = sales.propilot_offered(catalogue, years)[fleet.model, column]
-    share = sales.fitment(catalogue, settings.market, settings.year)[column]
+    offered = sales.propilot_offered(case, years)[fleet.model, column]
+    share = sales.fitment(case, settings.market, settings.year)[column]
     if settings.propilot is not None:
         share = np.full(fleet.size, settings.propilot)
     fitted = offered & (chance(seed, Stream.EQUIPMENT, car) < share)
-    fleet.propilot[:] = np.where(fitted, catalogue.propilot[fleet.model], 0)
+    fleet.propilot[:] = np.where(fitted, case.propilot[fleet.model], 0)
 
-    modem = sales.generation(catalogue, settings.market, years)[fleet.model, column]
+    modem = sales.generation(case, settings.market, years)[fleet.model, column]
     u = chance(seed, Stream.CONNECTED, car)
     if settings.connected is None:
         dead = np.isin(modem, sales.switched_off(settings.market, settings.year))
-        active = sales.activation(catalogue, settings.market, settings.year)[column]
+        active = sales.activation(case, settings.market, settings.year)[column]
         fleet.connected[:] = (modem > 0) & ~dead & (u < active)
     else:
         # a scenario's share is of all cars: whoever has no live modem is given the plan's, LTE
@@ -139,7 +150,7 @@ def _draw_equipment(fleet: Fleet, catalogue: Catalogue, settings: FleetSettings,
         dead = (modem == 0) | np.isin(modem, sales.switched_off(settings.market, settings.year))
         modem = np.where((fleet.connected == 1) & dead, 4, modem).astype(np.uint8)
     fleet.network_generation[:] = modem
-    fleet.ota[:] = (fleet.connected == 1) & catalogue.ota[fleet.model]
+    fleet.ota[:] = (fleet.connected == 1) & case.catalogue.ota[fleet.model]
 
     types = load("autonomy")["model"]["user_types"]
     running = np.cumsum([types[name] for name in DRIVERS])

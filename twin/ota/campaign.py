@@ -312,6 +312,13 @@ class Campaign:
             u = chance(self.seed, Stream.INSTALL, car, 1000 + tries)[0]
             self.arm(target, Step.FAILED, NEVER, names[int(np.searchsorted(upto, u, side="right"))])
 
+    def revive(self, env: simpy.Environment) -> None:
+        """Go on in a new environment from the arrays alone: installations end when they are due, in serial order."""
+        self.env = env
+        rows = np.flatnonzero(self.state == Step.INSTALLING)
+        for target in rows[np.argsort(self.serial[rows])].tolist():
+            env.process(self._install(target))
+
     def arm(self, target: int, step: Step, due: int, reason: str = "") -> None:
         """Move one target now, to a state that lasts until `due`, ms; stamps a serial that outdates older processes."""
         self._check(np.array([target]), step)

@@ -148,17 +148,17 @@ class Streets:
         self._near = np.full(k.NEAR_MS, k.NOBODY, np.int32)
         self._due = np.zeros(k.NEAR_MS // 64, np.uint64)
         self._queue = np.full(2 * n, k.IDLE, np.int32)
-        self._far = np.empty(3 * n + 1024, np.int64)
+        self._far = np.zeros(3 * n + 1024, np.int64)
         self._clock = np.zeros(k.CLOCK_SIZE, np.int64)
         self._vehicles = idle_vehicles(fleet_size + 1024)
         self._busy = np.zeros(len(self._vehicles), bool)
         self._spare = list(range(len(self._vehicles) - 1, fleet_size - 1, -1))
-        self._route = np.empty(1 << 16, np.int32)
+        self._route = np.zeros(1 << 16, np.int32)
         self._route_end = 0
         self._departing = np.empty(0, np.int64)
         self._departing_later: list[NDArray[np.int64]] = []
-        self._arrived = np.empty(4096, np.int32)
-        self._arrived_ms = np.empty(4096, np.int64)
+        self._arrived = np.zeros(4096, np.int32)
+        self._arrived_ms = np.zeros(4096, np.int64)
 
     # ------------------------------------------------------------------ figures
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -166,6 +166,9 @@ class Router:
     >>> road.link_to[routes.links].tolist()
     [1, 2, 3]
     """
+
+    rebuilt: ClassVar = ("_hierarchy", "_streets", "_work", "_cost_ms")
+    """A function of the network and of the costs asked for: no state of a run (`twin.checkpoint`)."""
 
     def __init__(self, network: RoadNetwork, free_ms: NDArray[np.int64], *, threads: int = 1) -> None:
         self.network = network

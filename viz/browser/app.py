@@ -82,7 +82,12 @@ def Command(setup: Setup, model: solara.Reactive[PageModel]) -> None:  # noqa: N
 @solara.component
 def Runs(paths: tuple[Path, ...]) -> None:  # noqa: N802 - a component is written like a class
     """One finished run, or two side by side with their difference."""
-    shown = solara.use_memo(lambda: [Replay(path) for path in paths], [paths])
+
+    def read() -> list[Replay]:
+        first = Replay(paths[0])
+        return [first, *(Replay(path, beside=first) for path in paths[1:])]
+
+    shown = solara.use_memo(read, [paths])
 
     def leave() -> Any:
         return lambda: [replay.close() for replay in shown]

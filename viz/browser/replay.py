@@ -35,6 +35,8 @@ class Replay:
     Parameters
     ----------
     path : Path
+    beside : Replay, optional
+        Another run shown next to it, whose scale of charging power and first moment it takes.
 
     Raises
     ------
@@ -42,7 +44,8 @@ class Replay:
         When the folder is no results folder of this version, or wrote no map.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, beside: Replay | None = None) -> None:
+        self.beside = beside
         self.folder = Folder.open(path)
         known = streets_of(self.folder)
         assert known is not None  # checked before the page was opened
@@ -111,9 +114,11 @@ class Replay:
             "made": (made / width / 1000).astype(np.float32), "delivered": (gone / width / 1000).astype(np.float32),
             "plugged": plugged, "queued": queued,
         }  # fmt: skip
+        busiest = float(np.argmax(kw.sum(axis=0))) * STEP_S if kw.any() else 0.0
+        self.begin_s = min(self.beside.begin_s, self.span_s) if self.beside is not None else busiest
         head = {
             "span_s": self.steps * STEP_S, "step_s": STEP_S, "steps": self.steps, "hours": self.hours,
-            "begin_s": float(np.argmax(kw.sum(axis=0))) * STEP_S if kw.any() else 0.0,
+            "begin_s": self.begin_s,
             "kinds_kw": list(grid.names), "load_keys": keys,
         }  # fmt: skip
         return pack(head, arrays)
@@ -200,8 +205,10 @@ class Replay:
             for k in range(max(1, round(width / STEP_S))):
                 step = np.minimum(first + k, self.steps - 1)
                 np.add.at(kw, (step, at), power * min(1.0, width / STEP_S))
-        top = kw.max(initial=0)
-        return np.asarray(np.ceil(255 * kw / top) if top else kw, np.uint8)
+        self.top_kw = self.beside.top_kw if self.beside is not None else float(kw.max(initial=0))
+        return np.asarray(
+            np.ceil(np.minimum(255 * kw / self.top_kw, 255)) if self.top_kw else np.zeros_like(kw), np.uint8
+        )
 
     def _cells(self) -> NDArray[np.float32]:
         """Telemetry delivered by each radio cell, bytes per second, shape (steps, cells)."""
