@@ -42,7 +42,8 @@ def rates(scenario: str, cars: int, seconds: float, folder: Path, picture: str) 
             print(
                 f"{cars:,} cars: {(more - updates) / lasted:.1f} updates/s, "
                 f"{(drawn - frames) / lasted:.1f} frames/s, "
-                f"{(then_s - at_s) / 60 / lasted:.1f} ticks/s over {lasted:.0f} s; server {spent / lasted:.0%} of a core, "
+                f"{(then_s - at_s) / 60 / lasted:.1f} ticks/s over {lasted:.0f} s; "
+                f"server {spent / lasted:.0%} of a core, "
                 f"{1000 * spent / max(more - updates, 1):.0f} ms CPU per update; {counts}"
             )
             for fault in (*context.faults, *context.elsewhere):

@@ -46,6 +46,7 @@ class Replay:
 
     def __init__(self, path: Path, *, beside: Replay | None = None) -> None:
         self.beside = beside
+        self.top_kw = self.begin_s = 0.0
         self.folder = Folder.open(path)
         known = streets_of(self.folder)
         assert known is not None  # checked before the page was opened
