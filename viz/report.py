@@ -224,7 +224,7 @@ def _distributions(run: Folder) -> Iterator[str]:
         (heat.draw_sessions, "energy per charging session"),
         (heat.draw_lateness, "travel time of trips over free flow"),
     ):
-        yield page.chart(draw, run, alt=f"Histogram: {what}.", data="", name="")
+        yield page.chart(draw, run, alt=f"Histogram of the cars and trips of this run: {what}.", data="", name="")
 
 
 def _policies(run: Folder, against: Sequence[Path]) -> Iterator[str]:
