@@ -69,6 +69,7 @@ def exact_arithmetic(tree: ast.AST) -> Iterator[str]:
 def kernel_imports(tree: ast.AST) -> Iterator[str]:
     """A kernel counts: it knows arrays, the compiler and the draw, nothing else."""
     drawn = {"twin.chance.draw", "twin.chance.philox", "twin.chance.Stream"}
+    drawn |= {f"twin.traffic.processor_kernels.{name}" for name in ("lowest_bit", "prefetch")}
     for line, name in _imports(tree):
         if name.split(".")[0] not in {"numpy", "numba", "math", "__future__"} and name not in drawn:
             yield f"{line}: imports {name}"

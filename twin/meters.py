@@ -162,6 +162,7 @@ def summary(world: World) -> dict[str, Any]:
             "link_traversals": world.streets.moves,
             "gridlock_rings_turned": rings,
             "gridlock_vehicles_moved": ring_vehicles,
+            "gridlock_links": gridlock_links(world),
         },
         "grid": world.charging.grid_summary(),
         "autonomy": world.autonomy.summary(),
@@ -170,6 +171,14 @@ def summary(world: World) -> dict[str, Any]:
         "fuel": {"litres": litres, "co2_kg": co2_kg(int(fleet.fuel_ul.sum()))},
         "queue": world.charging.queue_summary(),
     }
+
+
+def gridlock_links(world: World, *, most: int = 10) -> list[dict[str, int]]:
+    """Links that stood in turned rings most often (ties: lowest row): row, OSM way, turns."""
+    turns = world.streets.link_ring_turns
+    rows = np.argsort(-turns, kind="stable")[:most]
+    ways = world.streets.network.link_way
+    return [{"link": int(row), "way": int(ways[row]), "turns": int(turns[row])} for row in rows if turns[row]]
 
 
 STATUSES = ("arrived", "en_route", "planned", "already_there", "refused", "stuck", "cancelled")

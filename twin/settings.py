@@ -58,6 +58,15 @@ class TrafficSettings(Settings):
     spacing_m: Positive = Field(7.5, description="length of street one standing car takes per lane")
     tau_s: Positive = Field(1.13, description="time gap in saturated flow; wave speed is spacing/tau")
     signal_cycle_s: int = Field(90, ge=20, le=300, description="cycle of traffic signals")
+    signals: Literal["fixed", "share"] = Field(
+        "fixed",
+        description="fixed: cars stop at red; share: nobody stops, the share of green slows what a signal lets out",
+    )
+    junctions: Literal["capacity", "priority"] = Field(
+        "capacity",
+        description="capacity: streams merge by capacity and never cross; priority: those without right of way wait "
+        "for a gap",
+    )
     signal_lost_s: int = Field(5, ge=0, le=15, description="all-red and start loss per phase")
     gridlock_s: int = Field(
         120, ge=1, description="a closed ring of blocked links rotates by one car after this time, counted"

@@ -38,6 +38,7 @@ from twin.sessions import Sessions
 from twin.settings import TwinSettings
 from twin.traffic.engine import Positions, Streets
 from twin.traffic.other_drivers import OtherDrivers
+from twin.traffic.right_of_way import right_of_way
 from twin.traffic.routing import Router
 from twin.traffic.speeds import driven_speed
 from twin.traffic.traversals import Traversals
@@ -85,7 +86,8 @@ class World:
         self.fleet = populate(city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed)
         self.sessions = Sessions()
         driven = replace(network, link_speed=driven_speed(network))
-        self.streets = Streets(driven, settings.traffic, len(self.fleet))
+        priority = right_of_way(driven, settings.traffic, left_hand=bool(city.meta.get("left_hand")))
+        self.streets = Streets(driven, settings.traffic, len(self.fleet), priority=priority)
         self.router = Router(network, self.streets.physics.free_ms)
         self.drive = Drive(
             self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000

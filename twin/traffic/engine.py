@@ -8,9 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from maps.network import SIGNALS, RoadNetwork
+from maps.network import RoadNetwork
 from twin.settings import TrafficSettings
 from twin.traffic import kernels as k
+from twin.traffic import records
+from twin.traffic.right_of_way import RightOfWay, right_of_way
+from twin.traffic.signals import SignalError, SignalPlan, signal_plan
 from twin.traffic.snapshot_kernels import snapshot
 from twin.traffic.traversals import Traversals
 
@@ -89,16 +92,17 @@ class Streets:
     settings : TrafficSettings
     fleet_size : int
         Rows kept for fleet cars.
-    signals : (start_ms, stop_ms), each int64 of shape (n_links,), optional
-        Green windows within `settings.signal_cycle_s` where they are known, such as
-        `maps.sumo.SumoNetwork.greens`; `signal_plan` when left out.
+    signals : SignalPlan, optional
+        Green windows where they are known, such as those of `maps.sumo`; `signal_plan` when left out.
+    priority : RightOfWay, optional
+        Who gives way to whom where that is known; by `settings.junctions` when left out.
     saturation_lanes : float64, shape (n_links,), optional
         See `LinkPhysics.of`; the links' lanes when left out.
 
     Raises
     ------
     TrafficError
-        For a network too large, or green windows that are not one per link within a cycle.
+        For a network too large, or green windows or rights of way that do not fit it.
     """
 
     def __init__(
@@ -107,7 +111,8 @@ class Streets:
         settings: TrafficSettings,
         fleet_size: int,
         *,
-        signals: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+        signals: SignalPlan | None = None,
+        priority: RightOfWay | None = None,
         saturation_lanes: NDArray[np.float64] | None = None,
     ) -> None:
         self.network = network
@@ -122,27 +127,33 @@ class Streets:
         self._slowest_ms = int(physics.free_ms.max())
         if ends[-1] >= 1 << 31 or max(physics.free_ms.max(), physics.wave_ms.max()) > LONGEST_MS:
             raise TrafficError("the streets hold more than 2 billion cars, or a link takes more than 20 hours")
-        self._links = links = on_cache_lines(n, k.LINK)
+        self._links = links = on_cache_lines(n, records.LINK)
         links["free_ms"] = physics.free_ms
         links["headway_us"] = physics.headway_us
         links["storage"] = whole
         links["fraction"] = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
         links["wave_ms"] = physics.wave_ms
         links["slots"] = ends - whole
-        plan = signal_plan(network, settings) if signals is None else _checked(signals, n, settings)
-        self._green_ms = np.stack(plan, axis=1).astype(np.int32)
-        links["signal"] = self._green_ms[:, 1] > self._green_ms[:, 0]
+        plan = signal_plan(network, settings) if signals is None else signals
+        rule = right_of_way(network, settings) if priority is None else priority
+        try:
+            self._ends, control = plan.write(n, metered=settings.signals == "share")
+            self._foes = rule.write(self._ends, control, physics.headway_us * network.link_lanes)
+            turn = rule.turn_cost(physics.headway_us)
+        except SignalError as error:
+            raise TrafficError(str(error)) from None
+        links["control"] = control
         links["next_in_us"] = links["next_out_us"] = k.LONG_AGO * 1000
         links["first_waiter"] = k.NOBODY
-        self._merges = np.zeros(n, k.MERGE)
+        self._merges = np.zeros(n, records.MERGE)
         for name in ("ring_seen_ms", "ring_seen_out", "source_first", "source_last"):
             self._merges[name] = k.NOBODY
-        self._waiting = np.zeros(2 * n, k.WAITER)
+        self._waiting = np.zeros(2 * n, records.WAITER)
         for name in ("next", "target", "last"):
             self._waiting[name] = k.NOBODY
-        # an upstream link's turn costs what its capacity costs, so merges share by capacity; a source counts as a lane
-        self._waiting["weight"] = np.concatenate([physics.headway_us, physics.headway_us * network.link_lanes])
-        self._slots = on_cache_lines(int(ends[-1]), k.SLOT)
+        # an upstream link's turn costs what its capacity costs, so merges share by it; a source counts as a lane
+        self._waiting["weight"] = np.concatenate([turn, physics.headway_us * network.link_lanes])
+        self._slots = on_cache_lines(int(ends[-1]), records.SLOT)
         self._slots["vehicle"] = k.NOBODY
         self._slots["ms"] = k.LONG_AGO
         self._near = np.full(k.NEAR_MS, k.NOBODY, np.int32)
@@ -181,6 +192,11 @@ class Streets:
     def rings_turned(self) -> tuple[int, int]:
         """Gridlocked rings resolved by turning, and vehicles moved by it."""
         return int(self._clock[k.RINGS_TURNED]), int(self._clock[k.RING_VEHICLES])
+
+    @property
+    def link_ring_turns(self) -> NDArray[np.int64]:
+        """How often each link was part of a gridlocked ring that was turned, shape (links,)."""
+        return np.asarray(self._merges["ring_turns"], np.int64)
 
     @property
     def link_sums(self) -> NDArray[np.int64]:
@@ -288,8 +304,8 @@ class Streets:
         """Let a vehicle on the road leave the streets at the end of its present link."""
         link = int(self.current_link([vehicle])[0])
         k.cut_short(
-            vehicle, link, now_ms, self._links, self._slots, self._vehicles, self._green_ms, self._waiting,
-            self._near, self._due, self._queue, self._far, self._clock, self.settings.signal_cycle_s * 1000,
+            vehicle, link, now_ms, self._links, self._slots, self._vehicles, self._ends, self._waiting,
+            self._near, self._due, self._queue, self._far, self._clock,
         )  # fmt: skip
 
     def _reserve(self, size: int) -> int:
@@ -330,9 +346,9 @@ class Streets:
         traversals.n = 0
         while True:
             code = k.advance(
-                until_ms, self._links, self._slots, self._vehicles, self._route, self._green_ms, self._merges,
-                self._waiting, departing, self._near, self._due, self._queue, self._far, clock,
-                self.settings.signal_cycle_s * 1000, self.settings.gridlock_s * 1000, self.fleet_size,
+                until_ms, self._links, self._slots, self._vehicles, self._route, self._ends, self._foes,
+                self._merges, self._waiting, departing, self._near, self._due, self._queue, self._far, clock,
+                self.settings.gridlock_s * 1000, self.fleet_size,
                 traversals.car, traversals.link, traversals.enter_ms, traversals.exit_ms,
                 self._arrived, self._arrived_ms,
             )  # fmt: skip
@@ -399,7 +415,7 @@ def on_cache_lines(rows: int, kind: np.dtype[np.void]) -> NDArray[np.void]:
 
 def idle_vehicles(rows: int) -> NDArray[np.void]:
     """Vehicle records without a trip, as good as the link allows."""
-    made = on_cache_lines(rows, k.VEHICLE)
+    made = on_cache_lines(rows, records.VEHICLE)
     made["gap_permille"] = made["pace_permille"] = 1000
     return made
 
@@ -419,59 +435,3 @@ def along(
     x = network.geom_x[point] * (1 - step) + network.geom_x[point + 1] * step
     y = network.geom_y[point] * (1 - step) + network.geom_y[point + 1] * step
     return x.astype(np.float32), y.astype(np.float32)
-
-
-def _checked(
-    signals: tuple[NDArray[np.int64], NDArray[np.int64]], links: int, settings: TrafficSettings
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    start, stop = (np.asarray(part, np.int64) for part in signals)
-    cycle = settings.signal_cycle_s * 1000
-    if start.shape != (links,) or stop.shape != (links,):
-        raise TrafficError(f"green windows need one start and one end for each of {links} links")
-    wrong = (start < 0) | (start >= cycle) | (stop < start) | (stop - start > cycle)
-    if wrong.any():
-        raise TrafficError(f"the green window of link {int(np.argmax(wrong))} does not fit the cycle of {cycle} ms")
-    return start, stop
-
-
-def signal_plan(network: RoadNetwork, settings: TrafficSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Green window of every link within the cycle, ms; equal ends where there is no signal.
-
-    Fixed time, two phases by direction: approaches within 45 degrees of the main axis
-    (the widest, best-class approach) and the others. Greens share the cycle, less the lost
-    time of both, by the approaches' lanes. A signal with one axis only (a crossing for
-    pedestrians) shows green for three quarters. Offsets spread over the cycle by node.
-    """
-    cycle = settings.signal_cycle_s * 1000
-    lost = settings.signal_lost_s * 1000
-    start = np.zeros(network.n_links, np.int64)
-    stop = np.zeros(network.n_links, np.int64)
-    held = np.flatnonzero(network.node_control[network.link_to] == SIGNALS)
-    if not len(held):
-        return start, stop
-    last = network.geom_ptr[held + 1] - 1
-    bearing = np.arctan2(
-        network.geom_y[last] - network.geom_y[last - 1], network.geom_x[last] - network.geom_x[last - 1]
-    ).astype(np.float64)
-    order = np.lexsort((held, -network.link_lanes[held].astype(int), network.link_class[held], network.link_to[held]))
-    held, bearing = held[order], bearing[order]
-    nodes, first, counts = np.unique(network.link_to[held], return_index=True, return_counts=True)
-    axis = np.repeat(bearing[first], counts)
-    turn = np.abs((bearing - axis + np.pi / 2) % np.pi - np.pi / 2)
-    second = turn > np.pi / 4
-    group = np.repeat(np.arange(len(nodes)), counts)
-    lanes = network.link_lanes[held].astype(np.float64)
-    main = np.bincount(group, lanes * ~second, len(nodes))
-    side = np.bincount(group, lanes * second, len(nodes))
-    usable = cycle - 2 * lost
-    share = np.clip(main / (main + side), 0.25, 0.75)
-    green_main = np.rint(usable * share).astype(np.int64)
-    offset = (nodes.astype(np.int64) * 7919) % settings.signal_cycle_s * 1000
-    begin = offset[group] + np.where(second, green_main[group] + lost, 0)
-    length = np.where(second, usable - green_main[group], green_main[group])
-    alone = (side == 0)[group]
-    length = np.where(alone, cycle * 3 // 4, length)
-    begin %= cycle
-    start[held] = begin
-    stop[held] = begin + length
-    return start, stop
