@@ -555,6 +555,11 @@ class World:
             "trips": len(self.trips.table),
         }
 
+    @property
+    def traversals(self) -> Traversals:
+        """Links that fleet cars left in the last tick; overwritten by the next."""
+        return self._traversals
+
     def positions(self) -> Positions:
         """Every vehicle on the road now, for drawing."""
         return self.streets.positions(self.now_ms)
