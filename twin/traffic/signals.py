@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from maps.network import SIGNALS, RoadNetwork
 from twin.settings import TrafficSettings
-from twin.traffic import kernels as k
+from twin.traffic.calendar_kernels import NOBODY
+from twin.traffic.junction_kernels import METERED, SIGNAL
 from twin.traffic.records import END
 
 
@@ -90,7 +91,7 @@ class SignalPlan:
         if np.any(stop[last] > start[first] + cycle[last]):
             raise SignalError("the green windows of a link have different cycles or overlap")
         ends = np.zeros(n_links + len(link) - len(first), END)
-        ends["next_window"] = k.NOBODY
+        ends["next_window"] = NOBODY
         ends["stretch_permille"] = 1000
         rows = np.empty(len(link), np.int64)
         rows[first] = link[first]
@@ -102,9 +103,9 @@ class SignalPlan:
         if metered:
             share = self.green_share(n_links)
             ends["stretch_permille"][:n_links] = np.minimum(np.rint(1000 / share), 1e6)
-            control[share < 1] = k.METERED
+            control[share < 1] = METERED
         else:
-            control[link] = k.SIGNAL
+            control[link] = SIGNAL
         return ends, control
 
 
