@@ -56,25 +56,41 @@ class SignalProgram(NamedTuple):
 
 
 class Greens(NamedTuple):
-    """Green windows on a common cycle, and what that costs.
+    """Green windows of all programs, one row each, sorted by link; columns as in `twin.traffic.signals.SignalPlan`.
 
     Attributes
     ----------
-    start_ms, stop_ms : int64, shape (n_links,)
-        As `twin.traffic.engine.signal_plan` gives them.
-    joined : int
-        Movements with several greens in a cycle, joined into one of their total length.
+    link, cycle_ms, start_ms, stop_ms : int64, shape (n_windows,)
+        Window from `start_ms` (within the cycle, offset included) to `stop_ms` of a movement's link.
     never : int
         Movements that no phase lets go; they are treated as having no signal.
-    cycles_s : tuple of float
-        Cycle lengths of the programs that the common cycle stands for.
     """
 
+    link: NDArray[np.int64]
+    cycle_ms: NDArray[np.int64]
     start_ms: NDArray[np.int64]
     stop_ms: NDArray[np.int64]
-    joined: int
     never: int
-    cycles_s: tuple[float, ...]
+
+
+class Yields(NamedTuple):
+    """Who gives way to whom, one row for each pair of movements; columns as in `twin.traffic.right_of_way`.
+
+    Attributes
+    ----------
+    link, foe : int64, shape (n_pairs,)
+        Links of the movement that gives way and of the one that goes first.
+    onto : int64, shape (n_pairs,)
+        -1, or for an edge before a short movement: that movement, as vehicles still on the edge count too.
+    lag_s, gap_s : float64, shape (n_pairs,)
+        Time from the end of `foe` to the junction, and the gap that is needed.
+    """
+
+    link: NDArray[np.int64]
+    foe: NDArray[np.int64]
+    onto: NDArray[np.int64]
+    lag_s: NDArray[np.float64]
+    gap_s: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -88,21 +104,27 @@ class SumoNetwork:
     movement_link : link of each movement (from edge, to edge)
     closed : bool, shape (n_links,)
         Links that no passenger car may use (bus roads).
-    yields : bool, shape (n_links,)
+    minor : bool, shape (n_links,)
         Movements that give way by the sign (state "m" of the network).
     heads : signal and positions in its state strings, by movement link
     programs : the program of each signal
     movement_lanes : lanes of its edge that each movement leaves from, by movement link
+    responses : movements that go first where they meet, by movement link (the network's `request` rows)
+    crossing_m : metres inside the junction, by movement link
+    edge_before : link of the edge that a movement leaves, by movement link
     """
 
     network: RoadNetwork
     edge_link: Mapping[str, int]
     movement_link: Mapping[tuple[str, str], int]
     closed: NDArray[np.bool_]
-    yields: NDArray[np.bool_]
+    minor: NDArray[np.bool_]
     heads: Mapping[int, tuple[str, tuple[int, ...]]]
     programs: Mapping[str, SignalProgram]
     movement_lanes: Mapping[int, frozenset[int]]
+    responses: Mapping[int, frozenset[int]]
+    crossing_m: Mapping[int, float]
+    edge_before: Mapping[int, int]
 
     def route(self, edges: Iterable[str]) -> NDArray[np.int32]:
         """Links of a route given as SUMO edges: edge, movement, edge and so on.
@@ -122,35 +144,52 @@ class SumoNetwork:
             links += [self.movement_link[before, after], self.edge_link[after]]
         return np.array(links, np.int32)
 
-    def greens(self, *, cycle_s: float, lost_s: float = 2.0) -> Greens:
-        """Green windows of all movements on one common cycle.
+    def greens(self, *, lost_s: float = 2.0) -> Greens:
+        """Green windows of all movements, each signal on its own cycle and offset.
 
-        The engine has one cycle for all signals and one window per link, SUMO's programs have
-        neither. Each movement keeps its share of green: (green + amber - lost) / own cycle, and
-        its place within the cycle; several greens in a cycle are joined at the longest.
-        Coordination between junctions of different cycles is lost. `lost_s` is the start-up
-        loss of each green, less the amber that is driven through (HCM 2010, ch. 18: 2 s).
+        An offset delays a program. A window is green and the amber after it, less `lost_s` at its start: the
+        start-up loss of each green, less the amber that is driven through (HCM 2010, ch. 18: 2 s).
         """
-        start = np.zeros(self.network.n_links, np.int64)
-        stop = np.zeros(self.network.n_links, np.int64)
-        joined = never = 0
-        for link, (signal, places) in self.heads.items():
+        rows = []
+        never = 0
+        for link, (signal, places) in sorted(self.heads.items()):
             program = self.programs[signal]
             runs = _green_runs(program, places)
-            if not runs:
-                never += 1
-                continue
-            own = program.cycle_s
-            joined += len(runs) > 1
-            total = sum(max(0.0, length - lost_s) for _, length in runs)
-            if runs[0][1] >= own:
-                continue  # always green
-            first = max(runs, key=lambda run: run[1])[0] + lost_s - program.offset_s
-            start[link] = round(first % own / own * cycle_s * 1000)
-            stop[link] = start[link] + max(1, round(total / own * cycle_s * 1000))
-        return Greens(start, stop, joined, never, tuple(p.cycle_s for p in self.programs.values()))
+            never += not runs
+            own = round(program.cycle_s * 1000)
+            for begin, length in runs:
+                if length < program.cycle_s and length > lost_s:
+                    first = round((begin + lost_s + program.offset_s) * 1000) % own
+                    rows.append((link, own, first, first + round((length - lost_s) * 1000)))
+        columns = np.array(rows, np.int64).reshape(-1, 4).T
+        return Greens(columns[0], columns[1], columns[2], columns[3], never)
 
-    def saturation_lanes(self, vehicles: NDArray[np.float64], greens: Greens, *, cycle_s: float) -> NDArray[np.float64]:
+    def yields(self, *, accel_mps2: float = 2.6, clearance_s: float = 1.0, car_m: float = 5.0) -> Yields:
+        """Pairs of movements of which one gives way, by signs ("m") or at a signal's minor green ("g").
+
+        The gap is that of SUMO's junction model: the time a car needs from standing to clear the
+        junction with its whole length, and a clearance (`jmTimegapMinor`; defaults of SUMO's vehicle type).
+        """
+        rows = []
+        for link, foes in self.responses.items():
+            if link in self.heads:
+                signal, places = self.heads[link]
+                if not any(state[p] == "g" for state in self.programs[signal].states for p in places):
+                    continue
+            elif not self.minor[link]:
+                continue
+            gap = float(np.sqrt(2 * (self.crossing_m[link] + car_m) / accel_mps2)) + clearance_s
+            for foe in sorted(foes):
+                lag = float(self.network.link_free_s[foe])
+                rows.append((link, foe, -1, 0.0, gap))
+                if lag < gap:
+                    before = self.edge_before[foe]
+                    rows.append((link, before, foe, lag, gap))
+        columns = np.array(rows, float).reshape(-1, 5).T
+        named = columns[:3].astype(np.int64)
+        return Yields(named[0], named[1], named[2], columns[3], columns[4])
+
+    def saturation_lanes(self, vehicles: NDArray[np.float64], greens: Greens) -> NDArray[np.float64]:
         """Lanes' worth of saturation flow per link when lanes are shared by movements.
 
         Parameters
@@ -158,10 +197,11 @@ class SumoNetwork:
         vehicles : float64, shape (n_links,)
             Vehicles that use each link, any period: drivers choose lanes by it.
         greens : Greens
-            Of the same cycle.
         """
         worth = self.network.link_lanes.astype(float)
-        share = np.where(greens.stop_ms > greens.start_ms, (greens.stop_ms - greens.start_ms) / (1000 * cycle_s), 1.0)
+        share = np.ones(self.network.n_links)
+        share[greens.link] = 0.0
+        np.add.at(share, greens.link, (greens.stop_ms - greens.start_ms) / greens.cycle_ms)
         approaches: dict[int, list[int]] = {}
         for link in self.movement_link.values():
             approaches.setdefault(int(self.network.link_from[link]), []).append(link)
@@ -230,6 +270,7 @@ def _build(root: Element, extra: Element | None, pocket_m: float) -> SumoNetwork
     names = list(edges)
     row = {name: i for i, name in enumerate(names)}
     tail, head, length, speed, count, shapes = [], [], [], [], [], []
+    crossings: dict[tuple[str, str], float] = {}
     # node 2 i begins edge i, node 2 i + 1 is where its movements part
     ends = np.empty((2 * len(names), 2))
     pockets = {name: _pocket(name, edges[name], movements, pocket_m) for name in names}
@@ -246,6 +287,7 @@ def _build(root: Element, extra: Element | None, pocket_m: float) -> SumoNetwork
     for (before, after), move in movements.items():
         through = [_through(via, inside, onward) for via in move.vias]
         crossing = float(np.mean([metres for metres, _ in through])) if through else 0.0
+        crossings[before, after] = crossing
         slowest = min([v for _, v in through] or [edges[before].speed])
         rest = _cut(edges[before].shape, max(0.0, 1.0 - pockets[before] / edges[before].length))[1]
         metres = max(pockets[before] + crossing, 0.1)
@@ -283,12 +325,12 @@ def _build(root: Element, extra: Element | None, pocket_m: float) -> SumoNetwork
     ).finish()
     edge_link = {name: int(place[i]) for i, name in enumerate(names)}
     movement_link = {pair: int(place[len(names) + i]) for i, pair in enumerate(movements)}
-    closed, yields = np.zeros(len(tail), bool), np.zeros(len(tail), bool)
+    closed, minor = np.zeros(len(tail), bool), np.zeros(len(tail), bool)
     for name, edge in edges.items():
         closed[edge_link[name]] = edge.closed
     for (before, after), link in movement_link.items():
         closed[link] = edges[before].closed or edges[after].closed
-        yields[link] = "m" in movements[before, after].states
+        minor[link] = "m" in movements[before, after].states
     programs = _programs(root) | (_programs(extra) if extra is not None else {})
     heads = {}
     for pair, move in movements.items():
@@ -297,7 +339,15 @@ def _build(root: Element, extra: Element | None, pocket_m: float) -> SumoNetwork
                 raise MapError(f"signal {move.signal[0]!r} has no program")
             heads[movement_link[pair]] = (move.signal[0], tuple(sorted(move.places)))
     used = {movement_link[pair]: frozenset(move.lanes) for pair, move in movements.items()}
-    return SumoNetwork(network, edge_link, movement_link, closed, yields, heads, programs, used)
+    responses = {
+        movement_link[pair]: frozenset(movement_link[foe] for foe in foes)
+        for pair, foes in _responses(root, movements, onward).items()
+    }
+    inner = {movement_link[pair]: metres for pair, metres in crossings.items()}
+    before_link = {link: edge_link[before] for (before, _), link in movement_link.items()}
+    return SumoNetwork(
+        network, edge_link, movement_link, closed, minor, heads, programs, used, responses, inner, before_link
+    )
 
 
 def _edge(lanes: list[Element]) -> _Edge:
@@ -347,6 +397,35 @@ def _movements(root: Element, edges: Mapping[str, _Edge]) -> tuple[dict[tuple[st
             move.places.add(int(item.attrib["linkIndex"]))
             move.signal.append(item.attrib["tl"])
     return closed_too | found, onward
+
+
+def _responses(
+    root: Element, movements: Mapping[tuple[str, str], _Movement], onward: Mapping[str, str]
+) -> dict[tuple[str, str], set[tuple[str, str]]]:
+    """Movements to which each movement has to give way when both may go.
+
+    A junction's internal lanes are numbered; a `request` row holds a bit for each, the last
+    character for number 0. A lane that is cut at an internal junction has the number of its second part.
+    """
+    of_lane: dict[str, tuple[str, str]] = {}
+    for pair, move in movements.items():
+        for via in move.vias:
+            of_lane[via] = pair
+            if via in onward:
+                of_lane[onward[via]] = pair
+    found: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for item in root.iter("junction"):
+        inside = item.get("intLanes", "").split()
+        for request in item.findall("request"):
+            row, bits = int(request.attrib["index"]), request.attrib["response"][::-1]
+            if row >= len(inside) or len(bits) > len(inside):
+                raise MapError(f"junction {item.get('id')!r} has a request for a lane that it does not have")
+            mine = of_lane.get(inside[row])
+            if mine is None:
+                continue
+            first = {of_lane[lane] for lane, bit in zip(inside, bits, strict=False) if bit == "1" and lane in of_lane}
+            found.setdefault(mine, set()).update(first - {mine})
+    return found
 
 
 def _pocket(name: str, edge: _Edge, movements: Mapping[tuple[str, str], _Movement], pocket_m: float) -> float:

@@ -37,7 +37,13 @@ class Link:
     whole: int
     permille: int
     wave_ms: int
-    green: tuple[int, int]
+    cycle_ms: int = 1
+    greens: list[tuple[int, int]] = field(default_factory=list)
+    """Windows within the cycle; none without a signal."""
+    stretch_permille: int = 1000
+    foes: list[tuple[int, int, int, int, int]] = field(default_factory=list)
+    """(mine or -1, foe, onto or -1, lag, gap)"""
+    patience_ms: int = 1
     queue: deque[tuple[int, int]] = field(default_factory=deque)
     """(car, when it can be at the end)"""
     entered: int = 0
@@ -65,15 +71,15 @@ class Link:
 class Reference:
     """Drive cars until nothing happens any more, or for `steps` events."""
 
-    def __init__(self, links: list[Link], weight: list[int], cars: list[Car], *, cycle_ms: int, ring_ms: int) -> None:
+    def __init__(self, links: list[Link], weight: list[int], cars: list[Car], *, ring_ms: int) -> None:
         self.links, self.cars, self.weight = links, cars, weight
-        self.cycle_ms, self.ring_ms = cycle_ms, ring_ms
+        self.ring_ms = ring_ms
         self.n = len(links)
         self.heap: list[tuple[int, int, int]] = []
         self.target: list[int | None] = [None] * (2 * self.n)
         self.last = [-1] * (2 * self.n)
         self.tag = [0] * (2 * self.n)
-        self.rings = 0
+        self.rings = self.gave_way = 0
 
     def run(self, steps: int = 10**9) -> None:
         departures = deque(sorted(range(len(self.cars)), key=lambda i: (self.cars[i].depart_ms, i)))
@@ -99,6 +105,11 @@ class Reference:
         here = self.links[link]
         here.head_due = False
         car = self.cars[here.queue[0][0]]
+        goes = self.may_go(link, now)
+        if goes > now:
+            here.head_due = True
+            heapq.heappush(self.heap, (goes, HEAD, link))
+            return
         if car.at + 1 < len(car.route):
             target = car.route[car.at + 1]
             room = self.links[target].room_at()
@@ -123,10 +134,10 @@ class Reference:
             there.waiters.remove(waiter)
             self.target[waiter] = None
             if waiter < self.n:
-                shows = self.shows_green(waiter, now)
-                if shows > now:
+                goes = self.may_go(waiter, now)
+                if goes > now:
                     self.links[waiter].head_due = True
-                    heapq.heappush(self.heap, (shows, HEAD, waiter))
+                    heapq.heappush(self.heap, (goes, HEAD, waiter))
                     continue
                 who = self.leave(waiter, now)
                 left = waiter
@@ -180,7 +191,8 @@ class Reference:
         who, _ = here.queue.popleft()
         car = self.cars[who]
         here.exits.append(now)
-        here.next_out_us = self.paced(here.next_out_us, now, here.headway_us * car.gap_permille // 1000)
+        headway = here.headway_us * car.gap_permille // 1000 * here.stretch_permille // 1000
+        here.next_out_us = self.paced(here.next_out_us, now, headway)
         car.times.append(now)
         car.at += 1
         return who
@@ -211,14 +223,48 @@ class Reference:
             heapq.heappush(self.heap, (max(now, room), GATE, link))
 
     def shows_green(self, link: int, time: int) -> int:
-        start, stop = self.links[link].green
-        if stop <= start:
+        here = self.links[link]
+        if not here.greens:
             return time
-        # the window may span the end of the cycle; the first green that ends after `time`
-        begin = time // self.cycle_ms * self.cycle_ms + start - self.cycle_ms
-        while begin + stop - start <= time:
-            begin += self.cycle_ms
-        return max(time, begin)
+        # every window of a cycle before and two after; the first green that ends after `time`
+        begin = time // here.cycle_ms * here.cycle_ms
+        turns = range(begin - here.cycle_ms, begin + 2 * here.cycle_ms, here.cycle_ms)
+        return min(max(time, t + start) for t in turns for start, stop in here.greens if t + stop > time)
+
+    def may_go(self, link: int, now: int) -> int:
+        """When the head may try to leave: at green, and when nobody with right of way comes within its gap."""
+        shows = self.shows_green(link, now)
+        if shows > now:
+            return shows
+        here = self.links[link]
+        who, there = here.queue[0]
+        route, at = self.cars[who].route, self.cars[who].at
+        mine = route[at + 1] if at + 1 < len(route) else -1
+        waited = max(0, now - max(there, up_to_ms(here.next_out_us)))
+        left = max(0, here.patience_ms - waited)
+        goes = now
+        for for_onto, foe, onto, lag, gap in here.foes:
+            if not self.links[foe].queue or for_onto not in (-1, mine):
+                continue
+            other, arrives = self.links[foe].queue[0]
+            route, at = self.cars[other].route, self.cars[other].at
+            if onto not in (-1, route[at + 1] if at + 1 < len(route) else -2):
+                continue
+            due = self.shows_green(foe, max(arrives, up_to_ms(self.links[foe].next_out_us))) + lag
+            if now <= due < now + gap * left // here.patience_ms:
+                goes = max(goes, due + 1)
+        self.gave_way += goes > now
+        if goes > now and here.greens:
+            last = now
+            while last < goes and self.shows_green(link, last + 1) == last + 1 and self.same_window(link, last):
+                last += 1
+            goes = last
+        return goes
+
+    def same_window(self, link: int, time: int) -> bool:
+        """Whether the green at `time` is that of the millisecond after it, and not the next window's."""
+        here = self.links[link]
+        return any((time - start) % here.cycle_ms + 1 < stop - start for start, stop in here.greens)
 
     def wait(self, waiter: int, target: int) -> None:
         if self.last[waiter] != target or self.tag[waiter] < self.links[target].virtual:

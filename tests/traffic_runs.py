@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from maps.network import RoadNetwork
 from twin.settings import TrafficSettings
 from twin.traffic.engine import Streets
+from twin.traffic.right_of_way import RightOfWay
+from twin.traffic.signals import SignalPlan
 from twin.traffic.traversals import Traversals
 
 
@@ -36,11 +38,13 @@ def drive(
     tick_s: float = 60,
     settings: TrafficSettings | None = None,
     gap: float = 1.0,
+    signals: SignalPlan | None = None,
+    priority: RightOfWay | None = None,
 ) -> Record:
     """Drive vehicle i on routes[i] from depart_s[i]."""
     settings = settings or TrafficSettings()
     n = len(routes)
-    streets = Streets(network, settings, n)
+    streets = Streets(network, settings, n, signals=signals, priority=priority)
     ptr = np.concatenate([[0], np.cumsum([len(np.atleast_1d(r)) for r in routes])]).astype(np.int64)
     links = np.concatenate([np.atleast_1d(r) for r in routes]).astype(np.int32)
     at = np.rint(np.asarray(depart_s, float) * 1000).astype(np.int64)

@@ -11,7 +11,9 @@ from maps.toy import corridor, grid
 from tests.traffic_reference import Car, Link, Reference
 from tests.traffic_runs import drive
 from twin.settings import TrafficSettings
-from twin.traffic.engine import HORIZON_MS, Streets, TrafficError, signal_plan
+from twin.traffic.engine import HORIZON_MS, Streets, TrafficError
+from twin.traffic.right_of_way import RightOfWay, right_of_way
+from twin.traffic.signals import SignalPlan, signal_plan
 from twin.traffic.traversals import Traversals
 
 
@@ -62,17 +64,55 @@ def test_storage_is_never_exceeded(seed: int) -> None:
         assert np.all(streets.link_vehicles <= room)
 
 
-def reference(town, routes, depart_ms, gaps, paces, settings) -> Reference:  # type: ignore[no-untyped-def]
+def plan_and_rule(town, settings, rng):  # type: ignore[no-untyped-def]
+    """The map's own signals and rights of way, or windows and conflicts that no map would have."""
+    if rng.random() < 0.4:
+        return signal_plan(town, settings), right_of_way(town, settings)
+    rows = []
+    for link in np.flatnonzero(rng.random(town.n_links) < 0.3):
+        cycle = int(rng.integers(2_000, 120_000))
+        cuts = np.sort(rng.choice(cycle, 4, replace=False))
+        rows += [(link, cycle, *cuts[:2]), (link, cycle, *cuts[2:])][: rng.integers(1, 3)]
+        if rng.random() < 0.3:
+            rows[-1] = (link, cycle, cuts[2], cuts[2] + cycle // 3)
+            rows = [row for row in rows if row[0] != link or row == rows[-1]]
+    link = np.repeat(np.flatnonzero(rng.random(town.n_links) < 0.4), 3)
+    foe, mine, onto = rng.integers(0, town.n_links, (3, len(link)))
+    anyone = rng.random((2, len(link))) < 0.6
+    rule = RightOfWay(
+        link, np.where(anyone[0], -1, mine), foe, np.where(anyone[1], -1, onto),
+        rng.integers(0, 3, len(link)) * 1.5, rng.integers(0, 9, len(link)) * 1.0,
+        follow_up_s=rng.random(town.n_links) * 6, merge_weight=rng.uniform(0.1, 5, town.n_links),
+        patience_s=float(rng.integers(1, 200)),
+    )  # fmt: skip
+    return SignalPlan(*np.array(rows, np.int64).reshape(-1, 4).T), rule
+
+
+def reference(town, routes, depart_ms, gaps, paces, settings, plan, rule) -> Reference:  # type: ignore[no-untyped-def]
     physics = Streets(town, settings, 0).physics
     whole = np.floor(physics.storage + 1e-9)
     permille = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
-    plan = signal_plan(town, settings)
     columns = (physics.free_ms, physics.headway_us, whole, permille, physics.wave_ms)
-    rows = zip(*(np.asarray(c, int).tolist() for c in (*columns, *plan)), strict=True)
-    links = [Link(*row[:5], green=(row[5], row[6])) for row in rows]
-    weight = np.concatenate([physics.headway_us, physics.headway_us * town.link_lanes]).tolist()
+    links = [Link(*row) for row in zip(*(np.asarray(c, int).tolist() for c in columns), strict=True)]
+    for link, cycle, start, stop in zip(plan.link, plan.cycle_ms, plan.start_ms, plan.stop_ms, strict=True):
+        links[link].cycle_ms = int(cycle)
+        links[link].greens.append((int(start), int(stop)))
+    if settings.signals == "share":
+        for link, share in zip(links, plan.green_share(len(links)), strict=True):
+            link.stretch_permille, link.greens = int(np.rint(1000 / share)), []
+    rows = zip(rule.link, rule.mine, rule.foe, rule.onto, rule.lag_s, rule.gap_s, strict=True)
+    for link, mine, foe, onto, lag, gap in rows:
+        links[link].foes.append((int(mine), int(foe), int(onto), round(lag * 1000), round(gap * 1000)))
+        links[link].patience_ms = round(rule.patience_s * 1000)
+    lane_us = physics.headway_us * town.link_lanes
+    if rule.follow_up_s is not None:
+        for link, follow, lane in zip(links, rule.follow_up_s, lane_us, strict=True):
+            stretch = np.rint(follow * 1e9 / lane)
+            link.stretch_permille = int(link.stretch_permille * (max(stretch, 1000) / 1000))
+    turn = physics.headway_us if rule.merge_weight is None else np.rint(physics.headway_us / rule.merge_weight)
+    weight = np.concatenate([turn, lane_us]).astype(int).tolist()
     cars = [Car(list(map(int, r)), *c) for r, *c in zip(routes, depart_ms, gaps, paces, strict=True)]
-    return Reference(links, weight, cars, cycle_ms=settings.signal_cycle_s * 1000, ring_ms=settings.gridlock_s * 1000)
+    return Reference(links, weight, cars, ring_ms=settings.gridlock_s * 1000)
 
 
 @settings(max_examples=40, deadline=None)
@@ -87,17 +127,23 @@ def test_every_exit_is_that_of_the_plain_rules(seed: int, signals: bool, length:
     town = grid(2, 3, length_m=length, signals=signals, lanes=int(rng.integers(1, 3)))
     cars, until_s = 60, 5000
     # cycles beyond the near part of the event queue, too
-    how = TrafficSettings(gridlock_s=int(rng.integers(1, 60)), signal_cycle_s=int(rng.choice([40, 90, 250])))
+    how = TrafficSettings(
+        gridlock_s=int(rng.integers(1, 60)),
+        signal_cycle_s=int(rng.choice([40, 90, 250])),
+        signals=str(rng.choice(["fixed", "share"])),
+        junctions=str(rng.choice(["capacity", "priority"])),
+    )
+    plan, rule = plan_and_rule(town, how, rng)
     routes = walks(town, rng, cars, 25)
     # cars alike that start at whole seconds meet in the same millisecond all the time
     step = int(rng.choice([1, 1000, 5000]))
     depart_ms = (rng.integers(0, 60_000, cars) // step * step).tolist()
     gaps, paces = rng.integers(700, 1500, cars), rng.integers(900, 1300, cars)
     gaps, paces = [np.where(step > 1, 1000, x).tolist() for x in (gaps, paces)]
-    plain = reference(town, routes, depart_ms, gaps, paces, how)
+    plain = reference(town, routes, depart_ms, gaps, paces, how, plan, rule)
     plain.run(200_000)
 
-    streets = Streets(town, how, cars)
+    streets = Streets(town, how, cars, signals=plan, priority=rule)
     ptr = np.concatenate([[0], np.cumsum([len(r) for r in routes])])
     links = np.concatenate(routes).astype(np.int32)
     streets.depart(np.arange(cars), depart_ms, ptr, links, gap=np.divide(gaps, 1000), pace=np.divide(paces, 1000))
@@ -122,9 +168,12 @@ def test_the_plain_rules_see_rings_signals_and_full_links() -> None:
     rng = np.random.default_rng(1)
     town = grid(2, 3, length_m=9.0, signals=True)
     routes = walks(town, rng, 60, 25)
-    plain = reference(town, routes, [0] * 60, [1000] * 60, [1000] * 60, TrafficSettings(gridlock_s=3))
+    how = TrafficSettings(gridlock_s=3, junctions="priority")
+    alike = ([0] * 60, [1000] * 60, [1000] * 60)
+    plain = reference(town, routes, *alike, how, signal_plan(town, how), right_of_way(town, how))
     plain.run(50_000)
     assert plain.rings > 0
+    assert plain.gave_way > 0
     assert plain.in_order()
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from maps.network import SIGNALS
-from maps.toy import corridor, grid, merge, ring
+from maps.toy import corridor, grid, ring
 from tests.traffic_runs import Record, drive
 from twin.settings import TrafficSettings
-from twin.traffic.engine import signal_plan
+from twin.traffic.signals import signal_plan
 
 S = TrafficSettings()
 V = 50 / 3.6
@@ -28,9 +28,9 @@ def planted(tau: float = 1.0, spacing: float = 1.0) -> TrafficSettings:
     return TrafficSettings(tau_s=S.tau_s * tau, spacing_m=S.spacing_m * spacing)
 
 
-def ring_flow(density_share: float, settings: TrafficSettings = S) -> tuple[float, float]:
+def ring_flow(density_share: float, settings: TrafficSettings = S, *, speed: float = 50.0) -> tuple[float, float]:
     """Flow and density on a ring road at steady state, 1/s and 1/m."""
-    road = ring(10, length_m=150.0, speed_kmh=50.0)
+    road = ring(10, length_m=150.0, speed_kmh=speed)
     cars = round(density_share * 1500 * JAM)
     first = np.arange(cars) * 10 // cars
     routes = [(f + np.arange(400)) % 10 for f in first]
@@ -50,8 +50,13 @@ def test_fundamental_diagram(share: float) -> None:
     assert flow == pytest.approx(triangle(density), rel=0.01, abs=1 / 1800)
 
 
-def test_fundamental_diagram_notices_two_percent() -> None:
-    flow, density = ring_flow(0.6, planted(tau=1.02))
+@pytest.mark.parametrize(
+    ("share", "settings"),
+    [(0.15, planted(spacing=1.02)), (0.35, planted(tau=1.02)), (0.6, planted(tau=1.02)), (0.6, planted(spacing=1.02))],
+)
+def test_fundamental_diagram_notices_two_percent(share: float, settings: TrafficSettings) -> None:
+    # the free branch knows neither gap nor spacing: there it is the speed that would be wrong
+    flow, density = ring_flow(share, settings, speed=50 * 1.02 if share < 0.2 else 50.0)
     assert abs(flow / triangle(density) - 1) > 0.01
 
 
@@ -73,40 +78,57 @@ def test_bottleneck_total_delay() -> None:
     assert delay == pytest.approx(theory, rel=0.012, abs=one_vehicle)
 
 
-def test_bottleneck_notices_two_percent() -> None:
-    delay, theory = bottleneck_delay(planted(tau=1.02))
+@pytest.mark.parametrize("settings", [planted(tau=1.02), planted(tau=0.98)])
+def test_bottleneck_notices_two_percent(settings: TrafficSettings) -> None:
+    delay, theory = bottleneck_delay(settings)
     assert abs(delay / theory - 1) > 0.015
 
 
+def mean_gap(*, gap: float = 1.0, settings: TrafficSettings = S, length_m: float = 500.0, links: int = 3) -> float:
+    """Time between vehicles at saturation on the last of a few links, relative to theory's."""
+    road = corridor(links, length_m=length_m)
+    record = drive(road, [np.arange(links)] * 600, np.zeros(600), until_s=2200, settings=settings, gap=gap)
+    gaps = np.diff(record.exits(links - 1)) / 1000
+    assert gaps.min() >= gap / CAPACITY * (0.99 if settings is S else 0.9) - 0.002
+    return gaps.mean() * CAPACITY
+
+
 def test_discharge_is_saturation_flow() -> None:
-    road = corridor(3, length_m=500.0)
-    record = drive(road, [[0, 1, 2]] * 600, np.zeros(600), until_s=1500)
-    gaps = np.diff(record.exits(2)) / 1000
-    assert gaps.mean() == pytest.approx(1 / CAPACITY, rel=0.001)
-    assert np.diff(np.sort(record.exit_ms[record.link == 2])).min() >= 1000 / CAPACITY - 2
+    assert mean_gap() == pytest.approx(1.0, rel=0.001)
+    assert mean_gap(settings=planted(tau=1.02)) != pytest.approx(1.0, rel=0.005)
 
 
 def test_gap_of_a_car_changes_capacity() -> None:
-    road = corridor(3, length_m=500.0)
-    record = drive(road, [[0, 1, 2]] * 600, np.zeros(600), until_s=2000, gap=1.2)
-    assert np.diff(record.exits(2)).mean() / 1000 == pytest.approx(1.2 / CAPACITY, rel=0.001)
+    assert mean_gap(gap=1.2) == pytest.approx(1.2, rel=0.001)
+    assert mean_gap(gap=1.2 * 1.02) != pytest.approx(1.2, rel=0.01)
+
+
+def test_short_links_keep_capacity() -> None:
+    # storage of 1.6 vehicles must not throttle the street
+    assert mean_gap(length_m=12.0, links=30) == pytest.approx(1.0, rel=0.005)
+    assert mean_gap(length_m=12.0, links=30, settings=planted(tau=1.02)) != pytest.approx(1.0, rel=0.01)
 
 
 def at_red_light(until_after_red_s: float, settings: TrafficSettings) -> tuple[Record, float]:
     """36 cars reach a red light at the end of ten 60 m links; returns the run and when green begins, s."""
     road = corridor(10, length_m=60.0)
     road = replace(road, node_control=np.array([0] * 10 + [SIGNALS], np.uint8))
-    start, stop = signal_plan(road, settings)
-    red = stop[9] / 1000 + settings.signal_cycle_s
-    green = start[9] / 1000 + 2 * settings.signal_cycle_s
+    plan = signal_plan(road, settings)
+    assert plan.link.tolist() == [9]
+    red = plan.stop_ms[0] / 1000 + settings.signal_cycle_s
+    green = plan.start_ms[0] / 1000 + 2 * settings.signal_cycle_s
     assert green - red >= 70
     depart = red - 600 / V + np.arange(36) / CAPACITY
     return drive(road, [np.arange(10)] * 36, depart, until_s=green + until_after_red_s, settings=settings), green
 
 
 def test_queue_stands_at_jam_density_and_blocks_the_links_before() -> None:
-    record, _ = at_red_light(-1.0, TrafficSettings(signal_cycle_s=300))
+    red = {"signal_cycle_s": 300}
+    record, _ = at_red_light(-1.0, TrafficSettings(**red))
     assert record.streets.link_vehicles.tolist() == [0, 0, 0, 0, 0, 4, 8, 8, 8, 8]
+    # 2 % more room per car: 60 m hold seven
+    record, _ = at_red_light(-1.0, TrafficSettings(spacing_m=S.spacing_m * 1.02, **red))
+    assert record.streets.link_vehicles.tolist() == [0, 0, 0, 0, 1, 7, 7, 7, 7, 7]
 
 
 def start_wave_speed(settings: TrafficSettings) -> float:
@@ -120,38 +142,38 @@ def test_start_wave_travels_back_at_wave_speed() -> None:
     assert start_wave_speed(TrafficSettings(signal_cycle_s=300, tau_s=S.tau_s * 1.02)) != pytest.approx(WAVE, rel=0.01)
 
 
-def test_queue_spills_back_and_settles_on_the_congested_branch() -> None:
-    # a slow last link lets the queue grow back over the links before it
-    road = corridor(4, length_m=300.0, speed_kmh=50.0)
-    road = replace(road, link_speed=np.append(road.link_speed[:3], 1.0))
-    slow = 1 / (S.tau_s + S.spacing_m / 1.0)
-    depart = np.arange(400) / 0.5
-    record = drive(road, [[0, 1, 2, 3]] * 400, depart, until_s=1500)
-    # flow everywhere settles at the slow link's capacity, and density on the congested branch
-    late = (record.exit_ms > 1_200_000) & (record.link == 1)
-    assert late.sum() / 300 == pytest.approx(slow, rel=0.02)
-    congested = JAM - slow / WAVE
-    assert record.streets.link_vehicles[1] == pytest.approx(congested * 300, abs=1.0)
+RATE = 0.4
+SLOW = 1 / (S.tau_s + S.spacing_m / 1.0)
+FREE_DENSITY, QUEUE_DENSITY = RATE / V, JAM - SLOW / WAVE
 
 
-def test_merge_shares_by_capacity_and_keeps_capacity() -> None:
-    road = merge(main_lanes=2, ramp_lanes=1, down_lanes=1)
-    n = 2500
-    depart = np.repeat(np.arange(n) * 0.5, 2)
-    record = drive(road, [[0, 2], [1, 2]] * n, depart, until_s=2400)
-    late = record.exit_ms > 600_000
-    main, ramp = ((record.link == i) & late for i in (0, 1))
-    capacity = 1 / (S.tau_s + S.spacing_m / (100 / 3.6))
-    assert (main.sum() + ramp.sum()) / 1800 == pytest.approx(capacity, rel=0.005)
-    assert main.sum() / ramp.sum() == pytest.approx(2.0, rel=0.02)
+def behind_a_slow_road(settings: TrafficSettings, *, until_s: float) -> tuple[float, float, float]:
+    """Where the queue begins, m before the slow road; its density; flow out of it (from 400 s on)."""
+    road = corridor(26, length_m=150.0, speed_kmh=50.0)
+    road = replace(road, link_speed=np.append(road.link_speed[:25], 1.0))
+    depart = np.arange(round(RATE * until_s)) / RATE
+    record = drive(road, [np.arange(26)] * len(depart), depart, until_s=until_s, settings=settings)
+    count = record.streets.link_vehicles[:25].astype(float)
+    # the shock's place follows from how many cars there are in all: two densities on one road
+    back = (count.sum() - FREE_DENSITY * 3750) / (QUEUE_DENSITY - FREE_DENSITY)
+    late = record.exits(24) >= 400_000
+    return back, count[19:25].sum() / 900, late.sum() / (until_s - 400)
 
 
-def test_uncongested_merge_delays_nobody_for_long() -> None:
-    road = merge(main_lanes=1, ramp_lanes=1, down_lanes=1)
-    depart = np.repeat(np.arange(300) * 10.0, 2) + np.tile([0.0, 5.0], 300)
-    record = drive(road, [[0, 2], [1, 2]] * 300, depart, until_s=4000)
-    free = np.rint(road.link_free_s * 1000)[[0, 2]].sum()
-    assert (record.arrive_ms - depart * 1000 - free).max() <= 2
+def test_the_shock_travels_back_and_the_queue_is_on_the_congested_branch() -> None:
+    speed = (RATE - SLOW) / (QUEUE_DENSITY - FREE_DENSITY)
+    early, _, _ = behind_a_slow_road(S, until_s=600.0)
+    late, density, flow = behind_a_slow_road(S, until_s=1400.0)
+    assert late < 3750  # still on the road
+    assert (late - early) / 800 == pytest.approx(speed, rel=0.01)
+    assert density == pytest.approx(QUEUE_DENSITY, rel=0.01)
+    assert flow == pytest.approx(SLOW, rel=0.01)
+
+
+def test_shock_and_queue_notice_two_percent() -> None:
+    _, density, flow = behind_a_slow_road(planted(spacing=1.02), until_s=1400.0)
+    assert density != pytest.approx(QUEUE_DENSITY, rel=0.01)
+    assert flow != pytest.approx(SLOW, rel=0.01)
 
 
 def test_first_in_first_out_on_every_link() -> None:
@@ -174,29 +196,6 @@ def random_walk(town, rng, steps):  # type: ignore[no-untyped-def]
     return links
 
 
-def test_signal_uniform_delay() -> None:
-    # uniform delay C(1-g)²/2(1-y) of fluid arrivals; a car's front leaves one headway before the fluid's whole car
-    town = grid(3, 3, length_m=400.0, signals=True)
-    settings = TrafficSettings()
-    start, stop = signal_plan(town, settings)
-    middle = 4
-    into = np.flatnonzero((town.link_to == middle) & (stop > start))[0]
-    node = town.link_to[into]
-    out = [k for k in range(town.out_ptr[node], town.out_ptr[node + 1]) if town.link_to[k] != town.link_from[into]][0]
-    cycle = float(settings.signal_cycle_s)
-    green = (stop[into] - start[into]) / 1000
-    # a rate that falls into every phase of the cycle
-    rate = 0.1037
-    depart = np.arange(900) / rate
-    record = drive(town, [[into, out]] * len(depart), depart, until_s=9000)
-    here = record.link == into
-    free = np.rint(town.link_free_s[into] * 1000)
-    delay = (record.exit_ms[here] - record.enter_ms[here] - free).mean() / 1000
-    share, load = green / cycle, rate / CAPACITY
-    queued = (1 - share) / (1 - load)
-    assert delay == pytest.approx(cycle * (1 - share) ** 2 / (2 * (1 - load)) - queued / CAPACITY, rel=0.01)
-
-
 def test_ring_gridlock_is_named_turned_and_nobody_is_lost() -> None:
     # a roundabout so full that every head waits for the next link, and nobody can leave it
     road = ring(4, length_m=15.0)
@@ -205,14 +204,12 @@ def test_ring_gridlock_is_named_turned_and_nobody_is_lost() -> None:
     record = drive(road, routes, np.zeros(cars), until_s=30_000)
     turned, moved = record.streets.rings_turned
     assert turned > 0 and moved == 4 * turned
+    # the links are named
+    assert record.streets.link_ring_turns.tolist() == [turned] * 4
     assert (record.arrive_ms >= 0).all()
-
-
-def test_short_links_keep_capacity() -> None:
-    # storage of 1.6 vehicles must not throttle the street
-    road = corridor(30, length_m=12.0)
-    record = drive(road, [np.arange(30)] * 400, np.zeros(400), until_s=1200)
-    assert np.diff(record.exits(29)).mean() / 1000 == pytest.approx(1 / CAPACITY, rel=0.005)
+    # while nobody can leave, it closes again with each link's next car and turns `gridlock_s` after that
+    turns = np.diff(record.exits(0))[3:9]
+    assert set(turns) == {S.gridlock_s * 1000 + round(1000 / CAPACITY)}
 
 
 def test_tick_length_changes_nothing() -> None:

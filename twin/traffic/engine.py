@@ -8,9 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from maps.network import SIGNALS, RoadNetwork
+from maps.network import RoadNetwork
 from twin.settings import TrafficSettings
 from twin.traffic import kernels as k
+from twin.traffic import records
+from twin.traffic.right_of_way import RightOfWay, right_of_way
+from twin.traffic.signals import SignalError, SignalPlan, signal_plan
 from twin.traffic.snapshot_kernels import snapshot
 from twin.traffic.traversals import Traversals
 
@@ -66,13 +69,17 @@ class LinkPhysics:
         that is not its lanes (lanes that turns share).
         """
         length, speed, lanes = network.link_length, network.link_speed, network.link_lanes.astype(float)
+        # one row of a sample takes the room and the capacity of all the vehicles it stands for
+        per_row = 1 / settings.sample
         flowing = lanes if saturation_lanes is None else np.asarray(saturation_lanes, float)
         if flowing.shape != lanes.shape or not np.all(flowing > 0):
             raise TrafficError(f"saturation lanes need one number above 0 for each of {len(lanes)} links")
         return cls(
             free_ms=np.maximum(1, np.rint(length / speed * 1000)).astype(np.int64),
-            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * 1e6).astype(np.int64),
-            storage=np.maximum(1.0, length * lanes / settings.spacing_m),
+            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * per_row * 1e6).astype(
+                np.int64
+            ),
+            storage=np.maximum(1.0, length * lanes / (settings.spacing_m * per_row)),
             wave_ms=np.maximum(1, np.rint(length * settings.tau_s / settings.spacing_m * 1000)).astype(np.int64),
         )
 
@@ -89,16 +96,17 @@ class Streets:
     settings : TrafficSettings
     fleet_size : int
         Rows kept for fleet cars.
-    signals : (start_ms, stop_ms), each int64 of shape (n_links,), optional
-        Green windows within `settings.signal_cycle_s` where they are known, such as
-        `maps.sumo.SumoNetwork.greens`; `signal_plan` when left out.
+    signals : SignalPlan, optional
+        Green windows where they are known, such as those of `maps.sumo`; `signal_plan` when left out.
+    priority : RightOfWay, optional
+        Who gives way to whom where that is known; by `settings.junctions` when left out.
     saturation_lanes : float64, shape (n_links,), optional
         See `LinkPhysics.of`; the links' lanes when left out.
 
     Raises
     ------
     TrafficError
-        For a network too large, or green windows that are not one per link within a cycle.
+        For a network too large, or green windows or rights of way that do not fit it.
     """
 
     def __init__(
@@ -107,7 +115,8 @@ class Streets:
         settings: TrafficSettings,
         fleet_size: int,
         *,
-        signals: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+        signals: SignalPlan | None = None,
+        priority: RightOfWay | None = None,
         saturation_lanes: NDArray[np.float64] | None = None,
     ) -> None:
         self.network = network
@@ -122,27 +131,33 @@ class Streets:
         self._slowest_ms = int(physics.free_ms.max())
         if ends[-1] >= 1 << 31 or max(physics.free_ms.max(), physics.wave_ms.max()) > LONGEST_MS:
             raise TrafficError("the streets hold more than 2 billion cars, or a link takes more than 20 hours")
-        self._links = links = on_cache_lines(n, k.LINK)
+        self._links = links = on_cache_lines(n, records.LINK)
         links["free_ms"] = physics.free_ms
         links["headway_us"] = physics.headway_us
         links["storage"] = whole
         links["fraction"] = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
         links["wave_ms"] = physics.wave_ms
         links["slots"] = ends - whole
-        plan = signal_plan(network, settings) if signals is None else _checked(signals, n, settings)
-        self._green_ms = np.stack(plan, axis=1).astype(np.int32)
-        links["signal"] = self._green_ms[:, 1] > self._green_ms[:, 0]
+        plan = signal_plan(network, settings) if signals is None else signals
+        rule = right_of_way(network, settings) if priority is None else priority
+        try:
+            self._ends, control = plan.write(n, metered=settings.signals == "share")
+            self._foes = rule.write(self._ends, control, physics.headway_us * network.link_lanes)
+            turn = rule.turn_cost(physics.headway_us)
+        except SignalError as error:
+            raise TrafficError(str(error)) from None
+        links["control"] = control
         links["next_in_us"] = links["next_out_us"] = k.LONG_AGO * 1000
         links["first_waiter"] = k.NOBODY
-        self._merges = np.zeros(n, k.MERGE)
+        self._merges = np.zeros(n, records.MERGE)
         for name in ("ring_seen_ms", "ring_seen_out", "source_first", "source_last"):
             self._merges[name] = k.NOBODY
-        self._waiting = np.zeros(2 * n, k.WAITER)
+        self._waiting = np.zeros(2 * n, records.WAITER)
         for name in ("next", "target", "last"):
             self._waiting[name] = k.NOBODY
-        # an upstream link's turn costs what its capacity costs, so merges share by capacity; a source counts as a lane
-        self._waiting["weight"] = np.concatenate([physics.headway_us, physics.headway_us * network.link_lanes])
-        self._slots = on_cache_lines(int(ends[-1]), k.SLOT)
+        # an upstream link's turn costs what its capacity costs, so merges share by it; a source counts as a lane
+        self._waiting["weight"] = np.concatenate([turn, physics.headway_us * network.link_lanes])
+        self._slots = on_cache_lines(int(ends[-1]), records.SLOT)
         self._slots["vehicle"] = k.NOBODY
         self._slots["ms"] = k.LONG_AGO
         self._near = np.full(k.NEAR_MS, k.NOBODY, np.int32)
@@ -159,8 +174,14 @@ class Streets:
         self._departing_later: list[NDArray[np.int64]] = []
         self._arrived = np.zeros(4096, np.int32)
         self._arrived_ms = np.zeros(4096, np.int64)
+        self._until_ms = 0
 
     # ------------------------------------------------------------------ figures
+
+    @property
+    def rows(self) -> int:
+        """Vehicle rows so far; grows with other traffic."""
+        return len(self._vehicles)
 
     @property
     def on_road(self) -> int:
@@ -183,6 +204,11 @@ class Streets:
         return int(self._clock[k.RINGS_TURNED]), int(self._clock[k.RING_VEHICLES])
 
     @property
+    def link_ring_turns(self) -> NDArray[np.int64]:
+        """How often each link was part of a gridlocked ring that was turned, shape (links,)."""
+        return np.asarray(self._merges["ring_turns"], np.int64)
+
+    @property
     def link_sums(self) -> NDArray[np.int64]:
         """Completed traversals of each link so far and their time in ms, shape (links, 2)."""
         return np.stack([self._links["count_out"].astype(np.int64), self._links["spent_ms"]], axis=1)
@@ -199,6 +225,11 @@ class Streets:
     def has_trip(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
         """Whether vehicles are on the road or wait to enter it."""
         return np.asarray(self._busy[np.asarray(vehicles)])
+
+    def departed(self, vehicles: ArrayLike, now_ms: int) -> NDArray[np.bool_]:
+        """Whether vehicles are on the road or wait at its side to enter."""
+        rows = np.asarray(vehicles)
+        return np.asarray(self._busy[rows] & (self._vehicles["depart_ms"][rows] < now_ms))
 
     def entered(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
         """Whether vehicles of a running trip have entered the streets."""
@@ -237,28 +268,26 @@ class Streets:
         Raises
         ------
         TrafficError
-            For a busy vehicle, an empty route or a route with a gap.
+            For a busy vehicle, an empty route, a route with a gap or of links that are not there, or a
+            departure before the time that the streets have reached.
         """
         rows = np.asarray(vehicles, np.int64)
         if not len(rows):
             return
-        lengths = np.diff(route_ptr)
-        if np.any(lengths < 1):
-            raise TrafficError(f"vehicle {rows[np.argmin(lengths)]} has an empty route")
+        self._check_routes(rows, route_ptr, route_links)
         if np.any(self._busy[rows]) or len(np.unique(rows)) != len(rows):
             raise TrafficError("a vehicle departs that is still on the road")
-        joints = np.ones(len(route_links), bool)
-        joints[route_ptr[1:] - 1] = False
-        at = np.flatnonzero(joints)
-        meets = self.network.link_to[route_links[at]] == self.network.link_from[route_links[at + 1]]
-        if not meets.all():
-            raise TrafficError(f"a route has a gap after link {route_links[at[np.argmin(meets)]]}")
         gap_permille, pace_permille = np.rint(np.multiply(gap, 1000)), np.rint(np.multiply(pace, 1000))
         if (
             min(np.min(gap_permille), np.min(pace_permille)) < 0
             or max(np.max(gap_permille), np.max(pace_permille)) > 32767
         ):
             raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+        if np.min(at_ms) < self._until_ms:
+            late = int(np.argmin(np.broadcast_to(at_ms, rows.shape)))
+            raise TrafficError(
+                f"vehicle {rows[late]} departs before {self._until_ms} ms, where the streets are already"
+            )
         if np.max(at_ms) >= HORIZON_MS:
             raise TrafficError("a departure is beyond the 24 days that the streets' times hold")
         if self._slowest_ms * np.max(pace_permille) // 1000 > LONGEST_MS:
@@ -275,6 +304,29 @@ class Streets:
         self._busy[rows] = True
         self._departing_later.append(rows)
 
+    def follow(self, vehicles: ArrayLike, *, gap: ArrayLike, pace: ArrayLike) -> None:
+        """Change headway and free travel time of vehicles from the next link on, relative to the link's own.
+
+        Parameters
+        ----------
+        vehicles : array of int, shape (n,)
+        gap, pace : float or array
+            As in `depart`, which sets them anew.
+
+        Raises
+        ------
+        TrafficError
+            For a value that is not between 0 and 32.
+        """
+        rows = np.asarray(vehicles, np.int64)
+        if not len(rows):
+            return
+        for name, value in (("gap_permille", gap), ("pace_permille", pace)):
+            permille = np.rint(np.multiply(value, 1000))
+            if np.min(permille) < 0 or np.max(permille) > 32767:
+                raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+            self._vehicles[name][rows] = permille
+
     def rows_for(self, count: int) -> NDArray[np.int64]:
         """Idle vehicle rows for other traffic; taken back by `release` when they arrive."""
         while len(self._spare) < count:
@@ -284,13 +336,66 @@ class Streets:
             self._spare.extend(range(2 * old - 1, old - 1, -1))
         return np.array([self._spare.pop() for _ in range(count)], np.int64)
 
+    def remaining(self, vehicles: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Routes of vehicles of running trips from their present link on, as `depart` takes them."""
+        rows = np.asarray(vehicles, np.int64)
+        starts = self._vehicles["position"][rows].astype(np.int64)
+        lengths = self._vehicles["end"][rows] - starts
+        ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return ptr, self._route[np.repeat(starts - ptr[:-1], lengths) + np.arange(ptr[-1])]
+
+    def divert(
+        self, vehicles: ArrayLike, now_ms: int, route_ptr: NDArray[np.int64], route_links: NDArray[np.int32]
+    ) -> None:
+        """Give vehicles that have departed another way on; arrays as in `depart`, first link the present one.
+
+        Raises
+        ------
+        TrafficError
+            For a vehicle that has not departed, or a route that does not begin where it is or has a gap.
+        """
+        rows = np.asarray(vehicles, np.int64)
+        if not len(rows):
+            return
+        if not np.all(self.departed(rows, now_ms)):
+            raise TrafficError("a vehicle is given another route that has not departed")
+        self._check_routes(rows, route_ptr, route_links)
+        apart = route_links[route_ptr[:-1]] != self.current_link(rows)
+        if apart.any():
+            raise TrafficError(f"vehicle {rows[np.argmax(apart)]} is given a route that begins elsewhere")
+        start = self._reserve(len(route_links))
+        self._route[start : start + len(route_links)] = route_links
+        self._divert(rows, start + route_ptr[:-1], start + route_ptr[1:], now_ms)
+
     def cut_short(self, vehicle: int, now_ms: int) -> None:
         """Let a vehicle on the road leave the streets at the end of its present link."""
-        link = int(self.current_link([vehicle])[0])
-        k.cut_short(
-            vehicle, link, now_ms, self._links, self._slots, self._vehicles, self._green_ms, self._waiting,
-            self._near, self._due, self._queue, self._far, self._clock, self.settings.signal_cycle_s * 1000,
+        rows = np.array([vehicle], np.int64)
+        position = self._vehicles["position"][rows].astype(np.int64)
+        self._divert(rows, position, position + 1, now_ms)
+
+    def _divert(
+        self, rows: NDArray[np.int64], position: NDArray[np.int64], end: NDArray[np.int64], now_ms: int
+    ) -> None:
+        k.divert(
+            rows, position, end, now_ms, self._links, self._slots, self._vehicles, self._route, self._ends,
+            self._waiting, self._near, self._due, self._queue, self._far, self._clock,
         )  # fmt: skip
+
+    def _check_routes(
+        self, rows: NDArray[np.int64], route_ptr: NDArray[np.int64], route_links: NDArray[np.int32]
+    ) -> None:
+        lengths = np.diff(route_ptr)
+        if np.any(lengths < 1):
+            raise TrafficError(f"vehicle {rows[np.argmin(lengths)]} has an empty route")
+        strange = (route_links < 0) | (route_links >= self.network.n_links)
+        if strange.any():
+            raise TrafficError(f"a route has link {route_links[np.argmax(strange)]}, which is not there")
+        joints = np.ones(len(route_links), bool)
+        joints[route_ptr[1:] - 1] = False
+        at = np.flatnonzero(joints)
+        meets = self.network.link_to[route_links[at]] == self.network.link_from[route_links[at + 1]]
+        if not meets.all():
+            raise TrafficError(f"a route has a gap after link {route_links[at[np.argmin(meets)]]}")
 
     def _reserve(self, size: int) -> int:
         if self._route_end + size > len(self._route):
@@ -330,9 +435,9 @@ class Streets:
         traversals.n = 0
         while True:
             code = k.advance(
-                until_ms, self._links, self._slots, self._vehicles, self._route, self._green_ms, self._merges,
-                self._waiting, departing, self._near, self._due, self._queue, self._far, clock,
-                self.settings.signal_cycle_s * 1000, self.settings.gridlock_s * 1000, self.fleet_size,
+                until_ms, self._links, self._slots, self._vehicles, self._route, self._ends, self._foes,
+                self._merges, self._waiting, departing, self._near, self._due, self._queue, self._far, clock,
+                self.settings.gridlock_s * 1000, self.fleet_size,
                 traversals.car, traversals.link, traversals.enter_ms, traversals.exit_ms,
                 self._arrived, self._arrived_ms,
             )  # fmt: skip
@@ -346,6 +451,7 @@ class Streets:
             self._arrived = np.concatenate([self._arrived, np.empty_like(self._arrived)])
             self._arrived_ms = np.concatenate([self._arrived_ms, np.empty_like(self._arrived_ms)])
         self._departing = departing[clock[k.NEXT_DEPARTURE] :]
+        self._until_ms = max(self._until_ms, until_ms)
         done = int(clock[k.ARRIVALS])
         arrived = self._arrived[:done].copy()
         self._busy[arrived] = False
@@ -358,7 +464,7 @@ class Streets:
         total = self.on_road
         who, on, metres = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total)
         network = self.network
-        spacing = self.settings.spacing_m / network.link_lanes
+        spacing = self.settings.spacing_m / self.settings.sample / network.link_lanes
         n = snapshot(
             now_ms, self._links, network.link_length, spacing, self._slots, self._vehicles, who, on, metres,
         )  # fmt: skip
@@ -378,6 +484,17 @@ class Streets:
         heads = self._slots["vehicle"][links["slots"] + links["count_out"] % links["storage"]]
         entered = self._vehicles["enter_ms"][np.where(standing, heads, 0)]
         return np.asarray(np.maximum(np.maximum(mean, free), np.where(standing, now_ms - entered, 0)))
+
+    def entry_wait_ms(self, now_ms: int) -> NDArray[np.int64]:
+        """How long the head vehicles before each link have waited by now to enter it, the longest of them, ms."""
+        links = self._links
+        before = np.flatnonzero(self._waiting["target"][: len(links)] != k.NOBODY)
+        here = links[before]
+        arrived = self._slots["ms"][here["slots"] + here["count_out"] % here["storage"]]
+        ready = np.maximum(arrived, -(-here["next_out_us"] // 1000))
+        wait = np.zeros(len(links), np.int64)
+        np.maximum.at(wait, self._waiting["target"][before], now_ms - ready)
+        return wait
 
     def census(self) -> int:
         """Vehicles found by counting slots and source queues, to be compared with the counters."""
@@ -399,7 +516,7 @@ def on_cache_lines(rows: int, kind: np.dtype[np.void]) -> NDArray[np.void]:
 
 def idle_vehicles(rows: int) -> NDArray[np.void]:
     """Vehicle records without a trip, as good as the link allows."""
-    made = on_cache_lines(rows, k.VEHICLE)
+    made = on_cache_lines(rows, records.VEHICLE)
     made["gap_permille"] = made["pace_permille"] = 1000
     return made
 
@@ -419,59 +536,3 @@ def along(
     x = network.geom_x[point] * (1 - step) + network.geom_x[point + 1] * step
     y = network.geom_y[point] * (1 - step) + network.geom_y[point + 1] * step
     return x.astype(np.float32), y.astype(np.float32)
-
-
-def _checked(
-    signals: tuple[NDArray[np.int64], NDArray[np.int64]], links: int, settings: TrafficSettings
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    start, stop = (np.asarray(part, np.int64) for part in signals)
-    cycle = settings.signal_cycle_s * 1000
-    if start.shape != (links,) or stop.shape != (links,):
-        raise TrafficError(f"green windows need one start and one end for each of {links} links")
-    wrong = (start < 0) | (start >= cycle) | (stop < start) | (stop - start > cycle)
-    if wrong.any():
-        raise TrafficError(f"the green window of link {int(np.argmax(wrong))} does not fit the cycle of {cycle} ms")
-    return start, stop
-
-
-def signal_plan(network: RoadNetwork, settings: TrafficSettings) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Green window of every link within the cycle, ms; equal ends where there is no signal.
-
-    Fixed time, two phases by direction: approaches within 45 degrees of the main axis
-    (the widest, best-class approach) and the others. Greens share the cycle, less the lost
-    time of both, by the approaches' lanes. A signal with one axis only (a crossing for
-    pedestrians) shows green for three quarters. Offsets spread over the cycle by node.
-    """
-    cycle = settings.signal_cycle_s * 1000
-    lost = settings.signal_lost_s * 1000
-    start = np.zeros(network.n_links, np.int64)
-    stop = np.zeros(network.n_links, np.int64)
-    held = np.flatnonzero(network.node_control[network.link_to] == SIGNALS)
-    if not len(held):
-        return start, stop
-    last = network.geom_ptr[held + 1] - 1
-    bearing = np.arctan2(
-        network.geom_y[last] - network.geom_y[last - 1], network.geom_x[last] - network.geom_x[last - 1]
-    ).astype(np.float64)
-    order = np.lexsort((held, -network.link_lanes[held].astype(int), network.link_class[held], network.link_to[held]))
-    held, bearing = held[order], bearing[order]
-    nodes, first, counts = np.unique(network.link_to[held], return_index=True, return_counts=True)
-    axis = np.repeat(bearing[first], counts)
-    turn = np.abs((bearing - axis + np.pi / 2) % np.pi - np.pi / 2)
-    second = turn > np.pi / 4
-    group = np.repeat(np.arange(len(nodes)), counts)
-    lanes = network.link_lanes[held].astype(np.float64)
-    main = np.bincount(group, lanes * ~second, len(nodes))
-    side = np.bincount(group, lanes * second, len(nodes))
-    usable = cycle - 2 * lost
-    share = np.clip(main / (main + side), 0.25, 0.75)
-    green_main = np.rint(usable * share).astype(np.int64)
-    offset = (nodes.astype(np.int64) * 7919) % settings.signal_cycle_s * 1000
-    begin = offset[group] + np.where(second, green_main[group] + lost, 0)
-    length = np.where(second, usable - green_main[group], green_main[group])
-    alone = (side == 0)[group]
-    length = np.where(alone, cycle * 3 // 4, length)
-    begin %= cycle
-    start[held] = begin
-    stop[held] = begin + length
-    return start, stop

@@ -1,75 +1,20 @@
 """Compiled traffic: an event-based kinematic-wave queue model, one record per vehicle.
 
-A link of length L, free speed v, jam spacing s per lane and time gap tau holds the
-triangular fundamental diagram: capacity 1/(tau + s/v) per lane, wave speed s/tau,
-storage K = L * lanes / s. Newell's rule at both ends (Newell, "A simplified theory of
-kinematic waves", Transp. Res. B 27, 1993; Yperman's link transmission model, 2007):
-a vehicle reaches the end no earlier than L/v after it entered; vehicle n may enter no
-earlier than L*tau/s after vehicle n - K left, K a fraction in general, so the time is
-interpolated between two exits. Events: a head vehicle is ready; a link can take the
-next vehicle; a closed ring of blocked links turns. Times are integer milliseconds;
-headways are kept in microseconds so that capacity does not round.
+The theory, with sources, is in `docs/traffic.md`. Events: a head vehicle is ready; a link can take
+the next vehicle; a closed ring of blocked links turns. Times are integer milliseconds; headways
+are kept in microseconds so that capacity does not round. Records are those of `records.py`.
 
-Speed is a matter of cache lines: a car that moves on touches the records of two links,
-one slot of each, itself and its route, and as good as none of them is in the cache. So
-a link is one line of 64 bytes, a vehicle half of one, a slot an eighth. What only
-matters where cars wait for each other is kept apart.
+Speed is a matter of cache lines: a car that moves on touches the records of two links, one slot of
+each, itself and its route, and as good as none of them is in the cache.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+from numba import njit
 
-# one cache line per link: what it is, then how it stands
-LINK = np.dtype(
-    [
-        ("free_ms", "i4"),  # free-flow time
-        ("headway_us", "i4"),  # between two vehicles at saturation, over all lanes
-        ("storage", "i4"),  # vehicles it holds, whole part, and in permille the rest
-        ("fraction", "i2"),
-        ("signal", "i2"),  # whether a row of `green_ms` holds for its end
-        ("wave_ms", "i4"),  # time a hole takes from the end to the start
-        ("slots", "i4"),  # where its ring of `storage` slots begins
-        ("next_in_us", "i8"),  # when the headway lets the next one in, and out
-        ("next_out_us", "i8"),
-        ("count_in", "i4"),  # vehicles ever entered, and ever left
-        ("count_out", "i4"),
-        ("first_waiter", "i4"),
-        ("last_hole_ms", "i4"),  # when the hole of the last vehicle that left reaches the start
-        ("spent_ms", "i8"),  # by all that left
-    ]
-)
-# a vehicle and when it can be at the end; after it has left: when its space can be taken again
-SLOT = np.dtype([("vehicle", "i4"), ("ms", "i4")])
-VEHICLE = np.dtype(
-    [
-        ("position", "i4"),  # in `route`, where it is and where it ends
-        ("end", "i4"),
-        ("next_link", "i4"),  # of its route; NOBODY on the last one
-        ("enter_ms", "i4"),  # when it entered its link
-        ("gap_permille", "i2"),  # of its link's headway and free-flow time
-        ("pace_permille", "i2"),
-        ("next_in_source", "i4"),
-        ("depart_ms", "i4"),
-        ("first_ms", "i4"),  # when it entered its first link
-    ]
-)
-# per link, read only where vehicles wait for it
-MERGE = np.dtype(
-    [
-        ("virtual", "i8"),
-        ("ring_seen_ms", "i8"),
-        ("ring_seen_out", "i4"),
-        ("source_first", "i4"),
-        ("source_last", "i4"),
-        ("spare", "i4"),
-    ]
-)
-# rows are links, then the source of each link
-WAITER = np.dtype([("tag", "i8"), ("weight", "i4"), ("next", "i4"), ("target", "i4"), ("last", "i4")])
+from twin.traffic.processor_kernels import lowest_bit, prefetch
+
 # entries of `clock`; no event is due before CURSOR
 CLOCK_SIZE = 10
 FAR_SIZE, CURSOR, NEXT_DEPARTURE, MOVED, RINGS_TURNED, RING_VEHICLES, ON_ROAD, IN_SOURCE, TRAVERSALS, ARRIVALS = range(
@@ -83,42 +28,19 @@ FAR_AWAY = np.int64(-3)
 LONG_AGO = np.int64(-(2**30))
 NEAR_MS = 1 << 15
 LOOK_AHEAD_MS = 64
+SMALL = 4096  # the records of so few links stay in the cache, and looking ahead costs more than it brings
 _NEAR_MASK = NEAR_MS - 1
 _ID_BITS = 26
 _ID_MASK = np.int64((1 << _ID_BITS) - 1)
 
 DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
+SIGNAL, YIELDS, METERED = 1, 2, 4
 
-compiled = njit(cache=True, error_model="numpy")
+# Nothing is allocated here, so arrays need no counted references; counting them, with a locked instruction each,
+# was half of the time (`docs/traffic.md`). An allocation would now be refused when the kernel is compiled.
+compiled = njit(cache=True, error_model="numpy", _nrt=False)
 # an array is seven machine words to the function that is called: where every car passes, that would be the work
-inlined = njit(cache=True, error_model="numpy", forceinline=True)
-
-
-@intrinsic
-def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
-    """Ask for the cache line of `array[index]`, an index in range; changes nothing but the waiting time."""
-
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        data = context.make_array(array)(context, builder, arguments[0]).data
-        where = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
-        i32 = cgutils.int32_t
-        kind = cgutils.ir.FunctionType(cgutils.ir.VoidType(), [cgutils.voidptr_t, i32, i32, i32])
-        name = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        # for writing, keep in all levels, data
-        builder.call(name, [where, i32(1), i32(3), i32(1)])
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), code
-
-
-@intrinsic
-def lowest_bit(typing_context, word):  # type: ignore[no-untyped-def]
-    """Index of the lowest bit set in a word that is not 0."""
-
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.cttz(arguments[0], cgutils.true_bit)
-
-    return types.int64(types.uint64), code
+inlined = njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
 
 
 @compiled
@@ -198,22 +120,83 @@ def push(near, due, queue, far, clock, time, ident):  # type: ignore[no-untyped-
 
 
 @compiled
-def green(green_ms, link, time, cycle_ms):  # type: ignore[no-untyped-def]
+def green(ends, link, time):  # type: ignore[no-untyped-def]
     """First moment at or after `time` when the signal at the link's end shows green."""
-    start, stop = np.int64(green_ms[link, 0]), np.int64(green_ms[link, 1])
-    if stop <= start:
-        return time
-    phase = time % cycle_ms
-    # a green that spans the end of the cycle has stop > cycle_ms
-    if start <= phase < stop or phase + cycle_ms < stop:
-        return time
-    return time + (start - phase if phase < start else start + cycle_ms - phase)
+    first, row = NEVER, np.int64(link)
+    while row != NOBODY:
+        window = ends[row]
+        phase = (time - window.start_ms) % window.cycle_ms
+        if phase < window.stop_ms - window.start_ms:
+            return time
+        first = min(first, time + window.cycle_ms - phase)
+        row = np.int64(window.next_window)
+    return first
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", _nrt=False)
 def ceil_ms(us):  # type: ignore[no-untyped-def]
     """First whole millisecond at or after a time in microseconds."""
     return -((-us) // 1000)
+
+
+@compiled
+def last_green(ends, link, time):  # type: ignore[no-untyped-def]
+    """Last moment of the green window that `time` is in."""
+    row = np.int64(link)
+    while row != NOBODY:
+        window = ends[row]
+        phase = (time - window.start_ms) % window.cycle_ms
+        if phase < window.stop_ms - window.start_ms:
+            return time + (window.stop_ms - window.start_ms) - phase - 1
+        row = np.int64(window.next_window)
+    return time
+
+
+@compiled
+def gap_at(links, slots, vehicles, ends, foes, link, now):  # type: ignore[no-untyped-def]
+    """When the head of a link that gives way may try to go; `now` when it need not wait.
+
+    It goes when no head of a stream with right of way gets to the conflict within the critical
+    gap, which shrinks with its wait. Who stands at a line already is not waited for.
+    """
+    here, end = links[link], ends[link]
+    slot = slots[here.slots + here.count_out % here.storage]
+    mine = vehicles[slot.vehicle].next_link
+    waited = now - max(np.int64(slot.ms), ceil_ms(here.next_out_us))
+    patience = np.int64(end.patience_ms)
+    left = max(0, patience - max(0, waited))
+    until = now
+    for row in range(end.first_foe, end.first_foe + end.foes):
+        foe = foes[row]
+        there = links[foe.link]
+        if there.count_in == there.count_out or (foe.mine != NOBODY and foe.mine != mine):
+            continue
+        slot = slots[there.slots + there.count_out % there.storage]
+        if foe.onto != NOBODY and vehicles[slot.vehicle].next_link != foe.onto:
+            continue
+        due = max(np.int64(slot.ms), ceil_ms(there.next_out_us))
+        if there.control & SIGNAL:
+            due = green(ends, np.int64(foe.link), due)
+        due += foe.lag_ms
+        if now <= due and due < now + foe.gap_ms * left // patience:
+            until = max(until, due + 1)
+    return until
+
+
+@compiled
+def may_go_at(links, slots, vehicles, ends, foes, link, now):  # type: ignore[no-untyped-def]
+    """When the head of a link may try to leave it; `now` when neither a signal nor another stream holds it.
+
+    Who has waited for a gap in green all the time clears the junction when the signal changes.
+    """
+    control = links[link].control
+    shows = green(ends, link, now) if control & SIGNAL else now
+    if shows > now or not control & YIELDS:
+        return shows
+    goes = gap_at(links, slots, vehicles, ends, foes, link, now)
+    if goes > now and control & SIGNAL:
+        goes = min(goes, last_green(ends, link, now))
+    return goes
 
 
 @inlined
@@ -228,13 +211,13 @@ def room_at(links, slots, link):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms):  # type: ignore[no-untyped-def]
+def schedule_head(links, slots, ends, near, due, queue, far, clock, link):  # type: ignore[no-untyped-def]
     """Set the event at which the head vehicle of a link may leave it."""
     here = links[link]
     arrives = np.int64(slots[here.slots + here.count_out % here.storage].ms)
     ready = max(arrives, ceil_ms(here.next_out_us))
-    if here.signal:
-        ready = green(green_ms, link, ready, cycle_ms)
+    if here.control & SIGNAL:
+        ready = green(ends, link, ready)
     push(near, due, queue, far, clock, ready, link)
 
 
@@ -289,7 +272,7 @@ def whose_turn(links, waiting, target):  # type: ignore[no-untyped-def]
     return best
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True, inline="always", _nrt=False)
 def keep_pace(allowed_us, now, headway_us):  # type: ignore[no-untyped-def]
     """Next moment a headway allows; the part of a millisecond that event times round away is not lost."""
     exact = now * 1000
@@ -299,7 +282,7 @@ def keep_pace(allowed_us, now, headway_us):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, link, who, now, cycle_ms):  # type: ignore[no-untyped-def]
+def enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, link, who, now):  # type: ignore[no-untyped-def]
     """Put a vehicle onto a link, the one at its position in the route."""
     here, car = links[link], vehicles[who]
     count = here.count_in
@@ -312,11 +295,11 @@ def enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock,
     position = car.position + 1
     car.next_link = route[position] if position < car.end else NOBODY
     if count == here.count_out:
-        schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms)
+        schedule_head(links, slots, ends, near, due, queue, far, clock, link)
 
 
 @inlined
-def leave(links, slots, vehicles, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit):  # type: ignore[no-untyped-def]
+def leave(links, slots, vehicles, ends, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit):  # type: ignore[no-untyped-def]
     """Take the head vehicle off a link; its space travels back as a hole. Returns the vehicle.
 
     The traversal is counted; fleet cars also get a row.
@@ -336,7 +319,10 @@ def leave(links, slots, vehicles, link, now, clock, n_fleet, out_car, out_link, 
         slot.ms = hole - (here.fraction * (hole - here.last_hole_ms)) // 1000
     here.last_hole_ms = hole
     here.count_out = count + 1
-    here.next_out_us = keep_pace(here.next_out_us, now, (np.int64(here.headway_us) * car.gap_permille) // 1000)
+    headway = (np.int64(here.headway_us) * car.gap_permille) // 1000
+    if here.control & METERED:
+        headway = headway * ends[link].stretch_permille // 1000
+    here.next_out_us = keep_pace(here.next_out_us, now, headway)
     entered = car.enter_ms
     here.spent_ms += now - entered
     clock[MOVED] += 1
@@ -386,8 +372,8 @@ def watch_ring(links, merges, waiting, queue, far, clock, link, now, ring_ms, n_
 
 @compiled
 def advance(  # type: ignore[no-untyped-def]
-    until, links, slots, vehicles, route, green_ms, merges, waiting, departing, near, due, queue, far, clock,
-    cycle_ms, ring_ms, n_fleet, out_car, out_link, out_enter, out_exit, arrived, arrived_ms,
+    until, links, slots, vehicles, route, ends, foes, merges, waiting, departing, near, due, queue, far, clock,
+    ring_ms, n_fleet, out_car, out_link, out_enter, out_exit, arrived, arrived_ms,
 ):  # fmt: skip
     """Process every event before `until`, in order of time, at one time in order of ident.
 
@@ -399,6 +385,7 @@ def advance(  # type: ignore[no-untyped-def]
     pointer = clock[NEXT_DEPARTURE]
     starts = np.int64(vehicles[departing[pointer]].depart_ms) if pointer < len(departing) else NEVER
     cursor = ahead = clock[CURSOR]
+    look_ahead = n_links > SMALL
     soon = soon_1 = soon_2 = soon_3 = soon_4 = np.int64(0)
     while True:
         if clock[TRAVERSALS] >= len(out_car) or clock[ARRIVALS] >= len(arrived):
@@ -441,39 +428,45 @@ def advance(  # type: ignore[no-untyped-def]
             pop_far(far, clock)
         # Cache misses would be most of the time spent. An event some steps ahead is known already: what it
         # will touch is fetched link by link of the chain that leads there, one stage per event.
-        soon = np.int64(queue[soon]) if soon != NOBODY else NOBODY
-        if soon < 0:
-            ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
-            soon = np.int64(near[ahead & _NEAR_MASK])
-        if soon_4 != NOBODY:
-            prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
-        soon_4 = NOBODY
-        if soon_3 != NOBODY:
-            here = links[soon_3]
-            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
-            if who != NOBODY:
-                prefetch(route, np.int64(vehicles[who].position) + 2)
-                soon_4 = np.int64(vehicles[who].next_link)
-                if soon_4 != NOBODY:
-                    prefetch(links, soon_4)
-        soon_3 = soon_2
-        if soon_2 != NOBODY:
-            here = links[soon_2]
-            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
-            if who != NOBODY:
-                prefetch(vehicles, who)
-        soon_2 = soon_1
-        if soon_1 != NOBODY:
-            here = links[soon_1]
-            prefetch(slots, here.slots + here.count_out % here.storage)
-        soon_1 = soon - n_links if soon >= n_links else soon
-        if soon_1 != NOBODY:
-            prefetch(links, soon_1)
+        if look_ahead:
+            soon = np.int64(queue[soon]) if soon != NOBODY else NOBODY
+            if soon < 0:
+                ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
+                soon = np.int64(near[ahead & _NEAR_MASK])
+            if soon_4 != NOBODY:
+                prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
+            soon_4 = NOBODY
+            if soon_3 != NOBODY:
+                here = links[soon_3]
+                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+                if who != NOBODY:
+                    prefetch(route, np.int64(vehicles[who].position) + 2)
+                    soon_4 = np.int64(vehicles[who].next_link)
+                    if soon_4 != NOBODY:
+                        prefetch(links, soon_4)
+            soon_3 = soon_2
+            if soon_2 != NOBODY:
+                here = links[soon_2]
+                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+                if who != NOBODY:
+                    prefetch(vehicles, who)
+            soon_2 = soon_1
+            if soon_1 != NOBODY:
+                here = links[soon_1]
+                prefetch(slots, here.slots + here.count_out % here.storage)
+            soon_1 = soon - n_links if soon >= n_links else soon
+            if soon_1 != NOBODY:
+                prefetch(links, soon_1)
         if ident < n_links:
             # the head vehicle of a link is ready
             link = ident
             queue[link] = IDLE
             here = links[link]
+            if here.control & YIELDS:
+                goes = may_go_at(links, slots, vehicles, ends, foes, link, now)
+                if goes > now:
+                    push(near, due, queue, far, clock, goes, link)
+                    continue
             who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
             target = np.int64(vehicles[who].next_link)
             if target == NOBODY:
@@ -488,10 +481,10 @@ def advance(  # type: ignore[no-untyped-def]
                 if queue[n_links + target] == IDLE:
                     watch_ring(links, merges, waiting, queue, far, clock, link, now, ring_ms, n_links)
                 continue
-            leave(links, slots, vehicles, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
+            leave(links, slots, vehicles, ends, link, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
             if target != NOBODY:
                 vehicles[who].position += 1
-                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, target, who, now, cycle_ms)
+                enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, target, who, now)
         elif ident < 2 * n_links:
             # a link can take its next vehicle: give the turn to a waiter
             target = ident - n_links
@@ -501,13 +494,25 @@ def advance(  # type: ignore[no-untyped-def]
                 waiter = whose_turn(links, waiting, target)
                 delist(links, waiting, waiter)
                 if waiter < n_links:
-                    shows = green(green_ms, waiter, now, cycle_ms) if links[waiter].signal else now
-                    if shows > now:
-                        # the signal turned red while it waited
-                        push(near, due, queue, far, clock, shows, waiter)
+                    control = links[waiter].control
+                    goes = may_go_at(links, slots, vehicles, ends, foes, waiter, now) if control else now
+                    if goes > now:
+                        # the signal turned red while it waited, or a car with right of way is near
+                        push(near, due, queue, far, clock, goes, waiter)
                         continue
                     who = leave(
-                        links, slots, vehicles, waiter, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
+                        links,
+                        slots,
+                        vehicles,
+                        ends,
+                        waiter,
+                        now,
+                        clock,
+                        n_fleet,
+                        out_car,
+                        out_link,
+                        out_enter,
+                        out_exit,
                     )
                     vehicles[who].position += 1
                     link = waiter
@@ -519,7 +524,7 @@ def advance(  # type: ignore[no-untyped-def]
                     vehicles[who].first_ms = now
                 merges[target].virtual = waiting[waiter].tag
                 waiting[waiter].tag += waiting[waiter].weight
-                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, target, who, now, cycle_ms)
+                enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, target, who, now)
                 if waiter >= n_links and merges[target].source_first != NOBODY:
                     enlist(links, merges, waiting, target, waiter)
                 break
@@ -550,7 +555,10 @@ def advance(  # type: ignore[no-untyped-def]
                 target = np.int64(waiting[other].target)
                 delist(links, waiting, other)
                 waiting[other].target = target
-                who = leave(links, slots, vehicles, other, now, clock, n_fleet, out_car, out_link, out_enter, out_exit)
+                merges[other].ring_turns += 1
+                who = leave(
+                    links, slots, vehicles, ends, other, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
+                )
                 vehicles[who].position += 1
                 other = target
             who = np.int64(slots[links[link].slots + (links[link].count_out - 1) % links[link].storage].vehicle)
@@ -559,29 +567,36 @@ def advance(  # type: ignore[no-untyped-def]
                 # the next vehicle's slot is the one that this vehicle takes
                 here = links[other]
                 follows = np.int64(slots[here.slots + (here.count_out - 1) % here.storage].vehicle)
-                enter(links, slots, vehicles, route, green_ms, near, due, queue, far, clock, other, who, now, cycle_ms)
+                enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, other, who, now)
                 who = follows
             for _ in range(length):
                 target = np.int64(waiting[other].target)
                 waiting[other].target = NOBODY
                 if queue[other] == IDLE:
-                    schedule_head(links, slots, green_ms, near, due, queue, far, clock, other, cycle_ms)
+                    schedule_head(links, slots, ends, near, due, queue, far, clock, other)
                 other = target
             continue
         # `link` lost its head: those who wait for it may come, its next vehicle moves up
         if links[link].first_waiter != NOBODY:
             schedule_gate(links, slots, near, due, queue, far, clock, link, now, n_links)
         if links[link].count_in > links[link].count_out:
-            schedule_head(links, slots, green_ms, near, due, queue, far, clock, link, cycle_ms)
+            schedule_head(links, slots, ends, near, due, queue, far, clock, link)
 
 
 @compiled
-def cut_short(who, link, now, links, slots, vehicles, green_ms, waiting, near, due, queue, far, clock, cycle_ms):  # type: ignore[no-untyped-def]
-    """Let a vehicle on `link` leave the streets at the end of that link."""
-    vehicles[who].end = vehicles[who].position + 1
-    vehicles[who].next_link = NOBODY
-    here = links[link]
-    if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
-        delist(links, waiting, link)
-        shows = green(green_ms, link, now, cycle_ms)
-        push(near, due, queue, far, clock, shows, link)
+def divert(  # type: ignore[no-untyped-def]
+    rows, position, end, now, links, slots, vehicles, route, ends, waiting, near, due, queue, far, clock
+):  # fmt: skip
+    """Give vehicles routes `route[position:end]` that begin with the link they are on, or wait to enter."""
+    for i in range(len(rows)):
+        who = rows[i]
+        link = np.int64(route[position[i]])
+        vehicles[who].position = position[i]
+        vehicles[who].end = end[i]
+        vehicles[who].next_link = route[position[i] + 1] if position[i] + 1 < end[i] else NOBODY
+        here = links[link]
+        if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
+            # it leaves the queue before its old next link and asks again
+            delist(links, waiting, link)
+            shows = green(ends, link, now) if here.control & SIGNAL else now
+            push(near, due, queue, far, clock, shows, link)
