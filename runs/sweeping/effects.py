@@ -1,7 +1,8 @@
 """What each factor does to each answer: means by level, paired differences, interactions, rank correlations.
 
-Intervals are 95 %. Runs of one point and of one seed are not independent of each other, so replications are averaged
-first where points are compared, and differences are taken within equal seeds and equal other factors.
+Intervals are 95 %. Points are not draws from anything and runs of one seed share their luck, so figures and differences
+are averaged over the points of a seed first and the interval is taken over seeds; with one seed, over points: then it
+says how much the answer varies with the other factors. Differences are taken within equal seeds and other factors.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def effects_of(sweep: Sweep, runs: pa.Table) -> list[dict[str, Any]]:
     for figure in sweep.answers.figures:
         values = runs.column(figure).to_numpy().astype(float)[use]
         rows = itertools.chain(
-            _by_level(values, levels, point),
+            _by_level(values, levels, point, seed),
             _paired(values, levels, seed),
             _shares(values, levels, point),
             _ranks(values, numbers, levels, point),
@@ -61,16 +62,15 @@ def effects_of(sweep: Sweep, runs: pa.Table) -> list[dict[str, Any]]:
     return found
 
 
-def _by_level(values: Floats, levels: dict[str, Any], point: Any) -> Iterator[dict[str, Any]]:
+def _by_level(values: Floats, levels: dict[str, Any], point: Any, seed: Any) -> Iterator[dict[str, Any]]:
     for label, of in levels.items():
         names = _in_order(of)
         if len(names) > MOST_LEVELS:
             continue
         for name in names:
             here = of == name
-            means = _means(values[here], point[here])
-            # one point a level: its replications are what there is to judge the spread by
-            yield {"measure": "mean", "factor": label, "level": name, **_mean(means if len(means) > 1 else values[here])}
+            means = _averaged(values[here], seed[here], point[here])
+            yield {"measure": "mean", "factor": label, "level": name, **_mean(means)}
 
 
 def _paired(values: Floats, levels: dict[str, Any], seed: Any) -> Iterator[dict[str, Any]]:
@@ -82,12 +82,19 @@ def _paired(values: Floats, levels: dict[str, Any], seed: Any) -> Iterator[dict[
         where = list(zip(*others, seed.tolist(), strict=True))
         first = {w: v for w, v, level in zip(where, values, of, strict=True) if level == names[0]}
         for name in names[1:]:
-            differences = np.array(
-                [v - first[w] for w, v, level in zip(where, values, of, strict=True) if level == name and w in first]
-            )
-            if len(differences):
+            pairs = [(v - first[w], w) for w, v, level in zip(where, values, of, strict=True) if level == name and w in first]
+            if pairs:
+                differences = np.array([d for d, _ in pairs])
+                means = _averaged(differences, np.array([w[-1] for _, w in pairs]), np.arange(len(pairs)))
                 said = f"{name} - {names[0]}"
-                yield {"measure": "paired_difference", "factor": label, "level": said, **_mean(differences)}
+                yield {"measure": "paired_difference", "factor": label, "level": said, **_mean(means)}
+
+
+def _averaged(values: Floats, seed: Any, point: Any) -> Floats:
+    """What an interval is taken over: seeds, each averaged over its points, where they are shared; else points."""
+    if len(np.unique(seed)) > 1 and len(np.unique(np.bincount(np.unique(seed, return_inverse=True)[1]))) == 1:
+        return _means(values, seed)
+    return _means(values, point)
 
 
 def _shares(values: Floats, levels: dict[str, Any], point: Any) -> Iterator[dict[str, Any]]:

@@ -76,7 +76,7 @@ def execute(
     began: dict[str, float] = {}
     outcomes: dict[str, Outcome] = {}
     launcher = Launcher()
-    with _signals() as caught:
+    with stop_signals() as caught:
         try:
             while todo or launcher.running:
                 if caught:
@@ -111,7 +111,7 @@ def execute(
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Signals that arrived; the second one ends at once."""
     caught: list[int] = []
 
