@@ -38,7 +38,7 @@ class Launcher:
         self._process: subprocess.Popen[bytes] | None = None
         self._waiting = b""
         self.running: dict[str, int] = {}
-        self.pid = 0
+        self.pid = self.threads = 0
 
     def start(self, task: Task) -> None:
         """Start a run; `ended` tells of its end."""
@@ -90,19 +90,20 @@ class Launcher:
     def _open(self) -> None:
         here = str(Path(__file__).resolve().parents[2])
         paths = [here, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        threads = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        alone = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+        alone["JE_ARROW_MALLOC_CONF"] = "background_thread:false"  # a process that forks has one thread
         for _ in range(3):
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "runs.sweeping.nursery"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(paths)},
+                env={**os.environ, **alone, "PYTHONPATH": os.pathsep.join(paths)},
                 start_new_session=True,  # Ctrl-C reaches the driver only
             )
             self._waiting = b""
             line = self._line(READY_S)
             if line and "ready" in line:
-                self.pid = int(line["ready"])
+                self.pid, self.threads = int(line["ready"]), int(line["threads"])
                 return
             self._drop()
         raise WorkersError("no process for runs gets ready (three tries); twin doctor says what is missing")
