@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -126,7 +127,7 @@ def forecast(
         disk_bytes=disk,
         free_disk_bytes=free_disk,
         over=over,
-        script=array_script(sweep, file or f"{sweep.name}.toml", path, parts=min(len(planned), 64)),
+        script=array_script(sweep, file or f"{sweep.name}.toml", path, parts=min(len(planned), sweep.slurm.jobs)),
     )
 
 
@@ -184,7 +185,8 @@ def _over(
 def array_script(sweep: Sweep, file: str, path: Path, *, parts: int) -> str:
     """A SLURM array job: each part runs its share; before the walltime ends, runs save checkpoints and the part is queued again."""
     slurm, threads = sweep.slurm, sweep.run.threads
-    command = [sys.executable, "-m", "runs.cli", "sweep", str(Path(file)), "--out", str(path.absolute()), "--workers", "1"]
+    named = str(Path(file).absolute()) if Path(file).exists() else file
+    command = [sys.executable, "-m", "runs.cli", "sweep", named, "--out", str(path.absolute()), "--workers", "1"]
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {text}" for text in directives(slurm, sweep.name)),
@@ -194,9 +196,10 @@ def array_script(sweep: Sweep, file: str, path: Path, *, parts: int) -> str:
         f"#SBATCH --time={slurm.walltime}",
         "#SBATCH --requeue",
         "#SBATCH --signal=B:TERM@60",
-        f"#SBATCH --output={path.absolute()}/slurm-%A_%a.out",
+        "#SBATCH --output=%x-%A_%a.out",
         "#SBATCH --open-mode=append",
         *slurm.prologue,
+        *([f"export PYTHONPATH={shlex.quote(paths)}"] if (paths := os.environ.get("PYTHONPATH", "")) else []),
         f"{shlex.join(command)} --shard $SLURM_ARRAY_TASK_ID/{parts} &",
         "part=$!",
         "trap 'kill -TERM $part; wait $part; scontrol requeue ${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}; exit 143' TERM",

@@ -29,6 +29,8 @@ class Task:
         File of its record, written last; "" for none.
     keep_tables : bool
         Keep the results folder once the record is written.
+    replace : bool
+        Finished results that are there already are another program's: run again.
     series : tuple of str
         Series that the record holds.
     about : dict
@@ -47,6 +49,7 @@ class Task:
     why: str
     record: str = ""
     keep_tables: bool = True
+    replace: bool = False
     series: tuple[str, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
     threads: int = 1

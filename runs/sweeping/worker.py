@@ -67,12 +67,12 @@ def perform(task: Task, city: CityMap | None = None) -> int:
 def _run(task: Task, city: CityMap | None) -> RunResult:
     from runs.results import ResultsError
     from runs.scenario import Scenario
-    from runs.single import run
+    from runs.single import finished, run
     from twin.checkpoint import CheckpointError
 
     scenario = Scenario.check(tomllib.loads(task.scenario), place=task.key)
     until = time.monotonic() + WAIT_FOR_OTHER_S
-    resume = True
+    resume = not (task.replace and finished(scenario, Path(task.target)) is not None)
     while True:
         try:
             return run(scenario, out=task.target, resume=resume, checkpoint_s=task.checkpoint_s, city=city)
