@@ -119,7 +119,7 @@ class Chaos(threading.Thread):
 
 def _descendants(root: int) -> dict[int, tuple[int, str]]:
     parents: dict[int, tuple[int, str]] = {}
-    for entry in os.listdir("/proc"):
+    for entry in (path.name for path in Path("/proc").iterdir()):
         if entry.isdigit():
             try:
                 fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
@@ -176,8 +176,13 @@ def trial(folder: Path, *, runs: int, executor: str, share: float, drivers: int,
     for turn in range(drivers + 1):
         dies = dice.uniform(0.3, 0.9) * calm_s / (drivers + 1) + 4 if turn < drivers else None
         code, chaos = attempt(
-            file, out=wild, more=["--executor", executor, "--workers", "2"], share=share, seed=seed + turn,
-            dies_after_s=dies, workers=executor == "dask",
+            file,
+            out=wild,
+            more=["--executor", executor, "--workers", "2"],
+            share=share,
+            seed=seed + turn,
+            dies_after_s=dies,
+            workers=executor == "dask",
         )
         killed, started, driver_deaths = killed + chaos.how, started + chaos.runs, driver_deaths + (code == -9)
         for path in (wild / "records").glob("*.json"):

@@ -39,7 +39,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_of_a_sweep_are_single_runs(done: Path) -> None:
-    """Forked from a warm process or run alone: the same tables to the last bit; the figures are those of the summary."""
+    """Forked from a warm process or run alone: the same tables to the last bit, and the summary's figures."""
     place = Place(done / "out")
     planned = runs_of(place.sweep())[5]
     rows = [r for r in sweep(place.sweep(), out=done / "out").table().to_pylist() if r["point"] == planned.point.number]
@@ -102,7 +102,7 @@ def tasks(folder: Path, n: int) -> list[Task]:
 
 
 def test_failures_are_told_and_do_not_sink_the_rest(tmp_path: Path) -> None:
-    """A run whose map is gone fails with its reason, one that is always killed after its attempts; the third is done."""
+    """A run without its map fails with its reason, one that is always killed after its attempts; the third is done."""
     good, gone, doomed = tasks(tmp_path, 3)
     gone = Task(**{**vars(gone), "scenario": gone.scenario.replace("toy.map.npz", "none.map.npz")})
     doomed = Task(**{**vars(doomed), "memory_mb": 1})  # no process fits: every attempt runs out of memory
@@ -125,7 +125,9 @@ def test_a_failed_run_is_in_the_tables_and_not_tried_again(tmp_path: Path) -> No
     first = sweep(s, workers=2, out=tmp_path / "out")
     assert (first.done, len(first.failed), first.complete) == (0, 4, True)
     assert first.table().column("status").to_pylist() == ["failed"] * 4
-    assert "out of memory" in first.table().column("why")[0].as_py() or "ended" in first.table().column("why")[0].as_py()
+    assert (
+        "out of memory" in first.table().column("why")[0].as_py() or "ended" in first.table().column("why")[0].as_py()
+    )
     assert sweep(s, workers=2, out=tmp_path / "out").run_here == 0
     s = toy_sweep(tmp_path, design={"replications": 1})
     again = sweep(s, workers=2, out=tmp_path / "out", again=True)
@@ -240,7 +242,8 @@ def test_a_real_slurm(tmp_path: Path, way: str) -> None:
         pytest.skip("needs a SLURM: apt-get install slurm-wlm munge, .ci/slurm start, export SLURM_CONF")
     file = write_sweep(tmp_path, 8)
     file.write_text(
-        file.read_text() + '[slurm]\nqueue = "debug"\nmemory = "1GB"\nwalltime = "00:10:00"\njobs = 2\ninterface = "lo"\n'
+        file.read_text()
+        + '[slurm]\nqueue = "debug"\nmemory = "1GB"\nwalltime = "00:10:00"\njobs = 2\ninterface = "lo"\n'
     )
     out = tmp_path / "out"
     if way == "array":
@@ -254,7 +257,12 @@ def test_a_real_slurm(tmp_path: Path, way: str) -> None:
         for package in ("dask_jobqueue", "cryptography"):
             pytest.importorskip(package, reason=f"needs the extra `cluster` ({package})")
         subprocess.run(
-            command(file, out, "--executor", "slurm"), check=True, cwd=tmp_path, env=environment(), timeout=400, stdout=-3
+            command(file, out, "--executor", "slurm"),
+            check=True,
+            cwd=tmp_path,
+            env=environment(),
+            timeout=400,
+            stdout=-3,
         )
     assert len(list((out / "records").iterdir())) == 8
     assert (out / "runs.parquet").is_file()

@@ -140,7 +140,7 @@ def test_the_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     Place(tmp_path / "mine").open(mine)
     Place(tmp_path / "mine").check(mine)
     Place(tmp_path / "mine").check(toy_sweep(tmp_path, design={"replications": 9}))  # more of the same sweep
-    with pytest.raises(SweepError, match="holds the sweep toy-.*choose another --out"):
+    with pytest.raises(SweepError, match=r"holds the sweep toy-.*choose another --out"):
         sweep(toy_sweep(tmp_path, factor=[BEV]), out=tmp_path / "mine")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()
@@ -152,7 +152,7 @@ def test_no_space_is_refused_before_anything_runs(tmp_path: Path, monkeypatch: p
     from runs.folder import DiskError
 
     monkeypatch.setattr("shutil.disk_usage", lambda _path: type("Usage", (), {"free": 1_000_000})())
-    with pytest.raises(DiskError, match="8 runs need about 0.0 GB, 0.0 GB are free"):
+    with pytest.raises(DiskError, match=r"8 runs need about 0.0 GB, 0.0 GB are free"):
         sweep(toy_sweep(tmp_path), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

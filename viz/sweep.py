@@ -1,4 +1,4 @@
-"""The answers of a sweep over its factors: a dot per point, means where a factor has levels, and sensitivity indices."""
+"""The answers of a sweep over its factors: a dot per point, means by level or range, and sensitivity indices."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Dask as dispatcher: it says which worker does which run, and nothing more.
 
-Results are durable before a worker answers (see `worker`), so what Dask forgets when workers, its scheduler or this driver
-die is only who was busy with what. A Dask worker does not simulate either: it asks its own nursery for a process per run.
+Results are durable before a worker answers (see `worker`), so what Dask forgets when workers, its scheduler or this
+driver die is only who was busy with what. A Dask worker does not simulate either: it asks its own nursery for a process
+per run.
 Between machines, and on one machine with other users, connections are encrypted and authenticated (TLS): whoever can
 reach a Dask scheduler can run code.
 """
@@ -69,7 +70,8 @@ def needs(module: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise SweepError(
-            f"this executor needs {error.name}: pip install 'fleet-twin[cluster]'; --executor local and --shard do without"
+            f"this executor needs {error.name}: pip install 'fleet-twin[cluster]'; "
+            "--executor local and --shard do without"
         ) from None
 
 
@@ -395,5 +397,3 @@ class _Driver:
         if time.monotonic() - self._said > SAY_S:
             self._said = time.monotonic()
             self.say(text)
-
-

@@ -169,11 +169,24 @@ _ABOUT: dict[str, str] = {
     "disk_bytes": "int64",
 }
 _EFFECTS = _schema(
-    figure="string", measure="string", factor="string", level="string", factor2="string",
-    value="double", low="double", high="double", n="int64",
+    figure="string",
+    measure="string",
+    factor="string",
+    level="string",
+    factor2="string",
+    value="double",
+    low="double",
+    high="double",
+    n="int64",
 )
 _INDICES = _schema(
-    figure="string", index="string", factor="string", factor2="string", value="double", low="double", high="double",
+    figure="string",
+    index="string",
+    factor="string",
+    factor2="string",
+    value="double",
+    low="double",
+    high="double",
 )
 _SERIES = _schema(
     run_key="string", point="int64", replication="int64", series="string", time_s="double", value="double"

@@ -25,23 +25,25 @@ def sweep_command(
     file: Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep file, or the name of a shipped sweep.")],
     executor: Annotated[str, typer.Option("--executor", help="local, dask or slurm.")] = "local",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=4096, help="Runs at a time; default the cores (slurm: the file).")
+        int | None,
+        typer.Option("--workers", min=1, max=4096, help="Runs at a time; default the cores (slurm: the file)."),
     ] = None,
     address: Annotated[
         str | None, typer.Option("--address", help="Dask scheduler that is there already: tls://HOST:PORT.")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option("--shard", metavar="3/64", help="Only this part, for array jobs; the last part makes the tables.")
+        str | None,
+        typer.Option("--shard", metavar="3/64", help="Only this part, for array jobs; the last part makes the tables."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Runs, time, memory and disk from small measured runs; the job scripts.")
     ] = False,
     again: Annotated[bool, typer.Option("--again", help="Also run again what is recorded as failed.")] = False,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; default results/sweep-<name>-<hash>.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default results/sweep-<name>-<hash>.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only, and the path of what was written.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Errors only, and the path of what was written.")
+    ] = False,
 ) -> int:
     """Run a sweep."""
     from runs.sweeping.local import Stopped
@@ -107,7 +109,9 @@ def _dry_run(
     if not quiet:
         _print(found.lines())
         if executor == "slurm":
-            _print(["", "each worker is submitted as:", "", script, "or as an array job without Dask:", "", found.script])
+            _print(
+                ["", "each worker is submitted as:", "", script, "or as an array job without Dask:", "", found.script]
+            )
     _print([found.path])
     return NOT_ALL_WELL if found.over else DONE
 
@@ -129,7 +133,8 @@ def as_dict(result: SweepResult) -> dict[str, Any]:
 def lines(result: SweepResult) -> Iterator[str]:
     """A result in words: counts, then the effects or indices of every answer."""
     here = f", {result.run_here:,} of them now" if result.run_here != result.done else ""
-    yield f"{result.done:,} of {result.total:,} runs done{here}; {result.degraded:,} degraded, {len(result.failed):,} failed"
+    wrong = f"{result.degraded:,} degraded, {len(result.failed):,} failed"
+    yield f"{result.done:,} of {result.total:,} runs done{here}; {wrong}"
     for key, reason in list(result.failed.items())[:5]:
         yield f"  failed {key}: {reason}"
     if result.why:

@@ -71,7 +71,7 @@ def points(sweep: Sweep) -> list[Point]:
 def unit_points(sweep: Sweep) -> NDArray[np.float64]:
     """Points of a drawn design in the unit cube, (n, factors).
 
-    Random, Latin hypercube (McKay et al. 1979) and Sobol sequences come from `scipy.stats.qmc`, Saltelli's scheme (2002) and
+    Latin hypercubes (McKay et al. 1979) and Sobol sequences come from `scipy.stats.qmc`, Saltelli's scheme (2002) and
     Morris' trajectories (1991) from SALib.
     """
     from scipy.stats import qmc

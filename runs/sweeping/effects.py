@@ -32,10 +32,11 @@ def effects_of(sweep: Sweep, runs: pa.Table) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        figure; measure: `mean` of a level, `paired_difference` of a level to the first one at equal seeds and equal other
-        factors, `main_share` of the variance between points that one factor explains, `interaction_share` that two explain
-        beyond their own (balanced grids), `rank_correlation` with a range (Spearman), `replication_share` of the variance
-        that is replications'; factor, level, factor2, value, low, high, n.
+        figure; factor, level, factor2; value, low, high, n; and measure:
+        `mean` of a level; `paired_difference` of a level to the first one at equal seeds and equal other factors;
+        `main_share` of the sum of squares that one factor explains, `interaction_share` that two explain beyond their
+        own, `replication_share` that is replications' (these three in balanced grids only); `rank_correlation` with a
+        range (Spearman).
     """
     status = np.array(runs.column("status").to_pylist())
     use = np.isin(status, ["done", "degraded"])
@@ -82,7 +83,9 @@ def _paired(values: Floats, levels: dict[str, Any], seed: Any) -> Iterator[dict[
         where = list(zip(*others, seed.tolist(), strict=True))
         first = {w: v for w, v, level in zip(where, values, of, strict=True) if level == names[0]}
         for name in names[1:]:
-            pairs = [(v - first[w], w) for w, v, level in zip(where, values, of, strict=True) if level == name and w in first]
+            pairs = [
+                (v - first[w], w) for w, v, level in zip(where, values, of, strict=True) if level == name and w in first
+            ]
             if pairs:
                 differences = np.array([d for d, _ in pairs])
                 means = _averaged(differences, np.array([w[-1] for _, w in pairs]), np.arange(len(pairs)))
@@ -121,9 +124,7 @@ def _shares(values: Floats, levels: dict[str, Any], point: Any) -> Iterator[dict
     yield {"measure": "replication_share", "value": within, **nothing}
 
 
-def _ranks(
-    values: Floats, numbers: dict[str, Floats], levels: dict[str, Any], point: Any
-) -> Iterator[dict[str, Any]]:
+def _ranks(values: Floats, numbers: dict[str, Floats], levels: dict[str, Any], point: Any) -> Iterator[dict[str, Any]]:
     means = _means(values, point)
     n = len(means)
     for label, number in numbers.items():

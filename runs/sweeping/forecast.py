@@ -64,7 +64,8 @@ class Forecast:
                 f"  measured         {row['scenario']}, {row['cars']:,} cars: {duration(row['seconds'])}, "
                 f"{row['memory_mb']:,.0f} MB, {row['disk_bytes'] / 1e6:.2f} MB on disk"
             )
-        yield f"  time             about {duration(self.wall_s)} with {self.workers} at a time ({duration(self.seconds)} in all)"
+        added = duration(self.seconds)
+        yield f"  time             about {duration(self.wall_s)} with {self.workers} at a time ({added} in all)"
         yield f"  longest run      about {duration(self.longest_s)}"
         free = f" of {self.free_memory_mb:,.0f} MB free" if self.free_memory_mb is not None else ""
         yield f"  memory           about {self.memory_mb * self.workers:,.0f} MB, {self.memory_mb:,.0f} a process{free}"
@@ -183,7 +184,10 @@ def _over(
 
 
 def array_script(sweep: Sweep, file: str, path: Path, *, parts: int) -> str:
-    """A SLURM array job: each part runs its share; before the walltime ends, runs save checkpoints and the part is queued again."""
+    """A SLURM array job: each part runs its share.
+
+    A minute before the walltime ends, runs save checkpoints and the part is queued again.
+    """
     slurm, threads = sweep.slurm, sweep.run.threads
     named = str(Path(file).absolute()) if Path(file).exists() else file
     command = [sys.executable, "-m", "runs.cli", "sweep", named, "--out", str(path.absolute()), "--workers", "1"]
@@ -202,7 +206,8 @@ def array_script(sweep: Sweep, file: str, path: Path, *, parts: int) -> str:
         *([f"export PYTHONPATH={shlex.quote(paths)}"] if (paths := os.environ.get("PYTHONPATH", "")) else []),
         f"{shlex.join(command)} --shard $SLURM_ARRAY_TASK_ID/{parts} &",
         "part=$!",
-        "trap 'kill -TERM $part; wait $part; scontrol requeue ${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}; exit 143' TERM",
+        "again() { scontrol requeue ${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}; exit 143; }",
+        "trap 'kill -TERM $part; wait $part; again' TERM",
         "wait $part",
     ]
     return "\n".join(lines) + "\n"
@@ -214,4 +219,3 @@ def directives(slurm: Slurm, name: str) -> list[str]:
     found += [f"--partition={slurm.queue}"] if slurm.queue else []
     found += [f"--account={slurm.account}"] if slurm.account else []
     return found + list(slurm.extra)
-

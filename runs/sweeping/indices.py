@@ -29,7 +29,8 @@ def salib(module: str) -> Any:
         return import_module(f"SALib.{module}")
     except ModuleNotFoundError:
         raise NotInstalledError(
-            "saltelli and morris designs need SALib: pip install 'fleet-twin[analysis]'; latin_hypercube, sobol and random do without"
+            "saltelli and morris designs need SALib: pip install 'fleet-twin[analysis]'; "
+            "latin_hypercube, sobol and random do without"
         ) from None
 
 
@@ -39,8 +40,8 @@ def indices_of(sweep: Sweep, runs: pa.Table) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        figure, index (s1, st, s2, mu_star, sigma), factor, factor2 and value with its 95 % interval; all 0 where a figure
-        does not vary. Empty when runs failed: the scheme needs every point.
+        figure, index (s1, st, s2, mu_star, sigma), factor, factor2 and value with its 95 % interval; all 0 where a
+        figure does not vary. Empty when runs failed: the scheme needs every point.
     """
     if set(runs.column("status").to_pylist()) - {"done", "degraded"}:
         return []

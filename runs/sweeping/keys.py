@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from runs.scenario import Scenario
 
@@ -45,7 +46,7 @@ class Keys:
         MapError
             When the map cannot be built.
         """
-        files = [self._file(str(v)) for v in (scenario.fleet.models, scenario.fleet.case) if _is_file(v)]
+        files = [self._file(path) for path in sorted(_files(scenario.model_dump(mode="json")))]
         said = [scenario.sha256, scenario.seed, self.map(scenario.map), files, program()]
         return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:24]
 
@@ -68,5 +69,14 @@ class Keys:
         return self._files[path]
 
 
-def _is_file(value: object) -> bool:
-    return isinstance(value, str | Path) and bool(str(value)) and Path(value).is_file()
+def _files(said: Any) -> Iterator[str]:
+    """Files that a scenario names, as FILE or FILE:FUNCTION; the map is told by its arrays."""
+    if isinstance(said, Mapping):
+        for key, value in said.items():
+            if key != "map":
+                yield from _files(value)
+    elif isinstance(said, list):
+        for value in said:
+            yield from _files(value)
+    elif isinstance(said, str) and "." in said and len(said) < 4096:
+        yield from (path for path in {said, said.rpartition(":")[0]} - {""} if Path(path).is_file())

@@ -48,7 +48,7 @@ class Launcher:
         self._send(task.to_line())
 
     def ended(self, timeout_s: float) -> list[tuple[str, int | None]]:
-        """Runs that ended since the last call, with exit code (None when the nursery was lost), waiting up to a time."""
+        """Runs that ended since the last call, with exit code (None: the nursery was lost); waits up to a time."""
         if self._process is None:
             return []
         found: list[tuple[str, int | None]] = []
@@ -121,7 +121,8 @@ class Launcher:
         self._process = None
 
     def _send(self, text: str) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         try:
             self._process.stdin.write(text.encode() + b"\n")
             self._process.stdin.flush()
@@ -130,7 +131,8 @@ class Launcher:
 
     def _line(self, timeout_s: float) -> dict[str, Any] | None:
         """Next answer; {} at the end of all, None when there is none in time."""
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         out = self._process.stdout.fileno()
         until = time.monotonic() + timeout_s
         while b"\n" not in self._waiting:

@@ -1,4 +1,4 @@
-"""Runs on this machine: one process per run, so many at a time; whatever kills a process costs one attempt of one run."""
+"""Runs on this machine, one process each: whatever kills a process costs one attempt of one run."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """A process that has everything imported and every kernel loaded, and forks one child per run.
 
 A fresh Python needs two to three seconds of processor time before its first tick; a child of this process needs
-milliseconds, shares kernels and maps with its siblings as pages that nobody writes, and takes its memory with it when it
-ends. It has one thread, which is what makes forking safe. It reads tasks as lines of JSON from stdin, answers with lines
-on stdout, and ends with its children when stdin is closed.
+milliseconds, shares kernels and maps with its siblings as pages that nobody writes, and takes its memory with it when
+it ends. It has one thread, which is what makes forking safe. It reads tasks as lines of JSON from stdin, answers with
+lines on stdout, and ends with its children when stdin is closed.
 """
 
 from __future__ import annotations
@@ -198,14 +198,16 @@ def _warm_up() -> None:
     import runs.machine
     import runs.single
     import runs.sweeping.records
-    import runs.sweeping.worker  # noqa: F401
+    import runs.sweeping.worker
     from maps.toy import toy_city
     from runs.columns import to_arrow
     from runs.scenario import Scenario
 
     runs.machine.versions()
-    twin = Scenario(name="warm", map="toy").but(fleet__cars=40, until="1h", start="2022-10-12T07:00:00").build_on(
-        toy_city()
+    twin = (
+        Scenario(name="warm", map="toy")
+        .but(fleet__cars=40, until="1h", start="2022-10-12T07:00:00")
+        .build_on(toy_city())
     )
     while not twin.world.done:
         twin.step()

@@ -16,7 +16,7 @@ from runs.results import PROGRAM
 from runs.scenario import seconds
 from runs.sweeping.design import PlannedRun
 from runs.sweeping.keys import program
-from runs.sweeping.records import read_record, write_durably
+from runs.sweeping.records import write_durably
 from runs.sweeping.sweep_file import Sweep, SweepError
 from runs.sweeping.task import Task
 
@@ -136,14 +136,6 @@ class Place:
             except OSError:
                 raise SweepError(f"{self.path}: another twin sweep works here now; wait, or stop it") from None
             yield
-
-    def used(self) -> list[dict[str, Any]]:
-        """All records that are here, of this and of other versions of the program."""
-        found = []
-        for path in (self.path / "records").glob("*.json"):
-            if (record := read_record(path, path.stem)) is not None:
-                found.append(record)
-        return found
 
 
 def require_space(place: Place, sweep: Sweep, n_todo: int, done: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""The record of one run: its figures, series and digests, committed as one small file by the process that did the run."""
+"""The record of one run: its figures, series and digests, one small file from the process that did the run."""
 
 from __future__ import annotations
 
@@ -108,8 +108,17 @@ def _sum_by(
     }
 
 
+def _grid_load(result: RunResult) -> dict[str, dict[str, list[float]]]:
+    """Power over all sites; the table has rows where there was load, the series has every interval."""
+    there = _sum_by(result, "grid_load", "time_s", 1.0, {"power_kw": "power_kw"})["power_kw"]
+    load = dict(zip(there["time_s"], there["value"], strict=True))
+    interval_s = result.scenario.grid.interval_min * 60
+    every = np.arange(0, float(result.manifest["simulated_s"]), interval_s).tolist()
+    return {"power_kw": {"time_s": every, "value": [load.get(at, 0.0) for at in every]}}
+
+
 SERIES: dict[str, Callable[[RunResult], dict[str, dict[str, list[float]]]]] = {
-    "grid_load": lambda r: _sum_by(r, "grid_load", "time_s", 1.0, {"power_kw": "power_kw"}),
+    "grid_load": _grid_load,
     "autonomy": lambda r: _sum_by(r, "autonomy", "hour", 3600.0, {"km": "km", "engaged_km": "engaged_km"}),
     "cloud": lambda r: _sum_by(
         r,

@@ -185,7 +185,9 @@ def sweep(
         run_here = 0
         while True:
             mine = list(keyed)[part.number - 1 :: part.of] if part is not None else list(keyed)
-            here, why = _run(place, chosen, {k: keyed[k] for k in mine}, executor, workers, address, cluster, again, say)
+            here, why = _run(
+                place, chosen, {k: keyed[k] for k in mine}, executor, workers, address, cluster, again, say
+            )
             run_here += here
             more = {} if why or chosen.adaptive is None else adaptive.wanted(chosen, planned, _records(place, keyed))
             if not more:
@@ -196,8 +198,11 @@ def sweep(
                 say(why)
                 break
             keyed = dict(zip(keys.all(r.scenario for r in planned), planned, strict=True))
-            say(f"{len(more)} points, {len(planned)} runs: the interval of {chosen.adaptive.figure} is still too wide"
-                if chosen.adaptive is not None else "")
+            say(
+                f"{len(more)} points, {len(planned)} runs: the interval of {chosen.adaptive.figure} is still too wide"
+                if chosen.adaptive is not None
+                else ""
+            )
         return _close(place, chosen, keyed, run_here, why, say)
 
 
@@ -223,7 +228,7 @@ def _run(
     workers: int | None,
     address: str | None,
     cluster: Cluster | None,
-    again: bool,  # noqa: FBT001 - private
+    again: bool,
     say: Say,
 ) -> tuple[int, str]:
     """Run what is left; how many were, and why the rest was not."""
@@ -287,9 +292,7 @@ class _Watch:
         return bool(self.disk or self.why)
 
 
-def _close(
-    place: Place, chosen: Sweep, keyed: dict[str, PlannedRun], run_here: int, why: str, say: Say
-) -> SweepResult:
+def _close(place: Place, chosen: Sweep, keyed: dict[str, PlannedRun], run_here: int, why: str, say: Say) -> SweepResult:
     done = _records(place, keyed)
     failed = {key: reason for key in keyed if key not in done and (reason := place.failed(key))}
     left = len(keyed) - len(done) - len(failed)

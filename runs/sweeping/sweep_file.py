@@ -101,7 +101,9 @@ class Design(_Part):
     """Which points."""
 
     kind: Literal["grid", "list", "random", "latin_hypercube", "sobol", "saltelli", "morris"] = "grid"
-    points: int | None = Field(None, ge=1, le=MOST_RUNS, description="points; of saltelli the base sample, of morris trajectories")
+    points: int | None = Field(
+        None, ge=1, le=MOST_RUNS, description="points; of saltelli the base sample, of morris trajectories"
+    )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="of the design's own draws")
     replications: int = Field(1, ge=1, le=10_000, description="runs of each point")
     first_seed: int = Field(1, ge=0, le=2**62, description="seed of the first replication")
@@ -252,7 +254,9 @@ class Sweep(_Part):
         points = self.design.points or 0
         if kind in ("sobol", "saltelli") and points & (points - 1):
             near = 1 << (points.bit_length() - 1)
-            raise SweepError(f"{place}: design.points must be a power of 2 for {kind}, is {points}; nearest: {near}, {2 * near}")
+            raise SweepError(
+                f"{place}: design.points must be a power of 2 for {kind}, is {points}; nearest: {near}, {2 * near}"
+            )
         if kind in ("saltelli", "morris") and len(self.factor) < 2:
             raise SweepError(f"{place}: a {kind} design needs two factors or more")
         if kind in ("saltelli", "morris") and self.design.replications > 1 and not self.design.common_random_numbers:

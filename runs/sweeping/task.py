@@ -69,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: done, stopped (goes on from its checkpoint), failed (with the reason), or lost (its process died).
+    """How a run ended: done, stopped (goes on from its checkpoint), failed (and why), lost (its process died), no disk.
 
     Examples
     --------

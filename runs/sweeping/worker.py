@@ -24,8 +24,8 @@ WAIT_FOR_OTHER_S = 60.0
 def perform(task: Task, city: CityMap | None = None) -> int:
     """Do one run and commit it; never raises, the exit code and the file `task.why` tell.
 
-    What is there already is not done again: a finished results folder only gets its record, an unfinished run goes on from
-    its checkpoint.
+    What is there already is not done again: a finished results folder only gets its record, an unfinished run goes on
+    from its checkpoint.
 
     Parameters
     ----------
