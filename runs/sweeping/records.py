@@ -42,7 +42,7 @@ def write_durably(path: Path, text: str) -> None:
             os.close(place)
 
 
-def write_record(task: Task, result: RunResult) -> None:
+def write_record(task: Task, result: RunResult, *, cpu_s: float) -> None:
     """Commit what a sweep keeps of a finished run: from here on it is done and never run again."""
     manifest = result.manifest
     record = {
@@ -57,6 +57,7 @@ def write_record(task: Task, result: RunResult) -> None:
         "tables": {name: about["digest"] for name, about in manifest["files"].items() if "digest" in about},
         "ledger": manifest["ledger"],
         "seconds": {k: float(v) for k, v in manifest["seconds"].items()},
+        "cpu_s": round(cpu_s, 3),
         "peak_memory_mb": manifest["peak_memory_mb"],
         "disk_bytes": sum(p.stat().st_size for p in result.path.rglob("*") if p.is_file()),
         "ended_utc": manifest["ended_utc"],

@@ -42,11 +42,13 @@ def perform(task: Task, city: CityMap | None = None) -> int:
     from runs.single import RunStopped
 
     try:
+        before_s = time.process_time()
         result = _run(task, city)
+        cpu_s = time.process_time() - before_s
         if task.record:
             from runs.sweeping.records import write_record
 
-            write_record(task, result)
+            write_record(task, result, cpu_s=cpu_s)
             if not task.keep_tables:
                 shutil.rmtree(result.path, ignore_errors=True)
         Path(task.why).unlink(missing_ok=True)
