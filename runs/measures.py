@@ -18,12 +18,12 @@ import simpy
 from numpy.typing import NDArray
 
 from maps.toy import corridor, toy_city
+from runs import measures_charging
+from runs.cohort import drivers
+from runs.measures_charging import NeedsDataError
 from runs.trip_data import read_trips
 from twin import facts
 from twin.autonomy.propilot import Autonomy
-from twin.chance import Stream, chance
-from twin.charging import kernels
-from twin.charging.models import read_models
 from twin.cloud.cells import Cells
 from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
@@ -34,7 +34,7 @@ from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
 from twin.fleet.cohorts import sold_between
 from twin.fleet.fleet import Fleet, Kind, State
 from twin.ota.campaign import Campaign
-from twin.settings import AutonomySettings, ClimateSettings, DemandSettings, OtaSettings
+from twin.settings import AutonomySettings, ClimateSettings, OtaSettings
 from twin.traffic.traversals import Traversals
 
 SEED = 5
@@ -47,12 +47,6 @@ _MOTORWAY_KMH = 100.0
 _DRIVERS = 30_000
 _WEDNESDAY = datetime(2022, 10, 12)
 _THURSDAY, _SATURDAY = 1, 3  # days of a plan that starts on that Wednesday; its first day has no evening before
-_START_SOC = 0.1
-"""Where a fast charge begins when a source does not say (the usual test is 10 to 80 %)."""
-
-
-class NeedsDataError(ValueError):
-    """A measure needs real data that is not there; the message names it."""
 
 
 Measure = Callable[[Path | None], Sequence[float | None]]
@@ -148,37 +142,6 @@ def _real_energy(data: Path | None) -> list[float]:
 def _real_cold(data: Path | None) -> list[float]:
     found = _real_trips(data)
     return [cold_ratio(wh, found.km, found.outside_c) for wh in (found.trace_wh, found.link_wh)]
-
-
-# ------------------------------------------------------------------ charging
-
-
-def _fast_charge(
-    model: str, *, market: str, first: float, last: float, post_kw: float, limit_s: float = 1e6
-) -> tuple[float, float]:
-    """(kWh into the battery, minutes) of a fast charge between two states of charge."""
-    models = _models(market)
-    row = models.row(model)
-    known = facts.load("vehicles")["physics"]["charge_efficiency"]
-    capacity = float(models.matrix[row, Param.CAPACITY])
-    energy, _, seconds, _ = kernels.stretch(
-        first * capacity, last * capacity, limit_s, post_kw * 1000.0, read_models(models, market).curve_w[row],
-        capacity, True, known["overhead_kw"] * 1000.0, float(known["conv"]), float(known["dc_eta"]),
-    )  # fmt: skip
-    return (energy - first * capacity) / 3.6e6, seconds / 60
-
-
-def _leaf_half_hour(_data: Path | None) -> list[float]:
-    return [_fast_charge("leaf_ze1_62", market="japan", first=_START_SOC, last=1.0, post_kw=90.0, limit_s=1800.0)[0]]
-
-
-def _dc_minutes(_data: Path | None) -> list[float]:
-    # Sakura takes 30 kW at most; the Ariya test was at a 150 kW post, above what the car takes
-    return [
-        _fast_charge("sakura_20", market="japan", first=0.0, last=0.8, post_kw=30.0)[1],
-        _fast_charge("ariya_87_2wd", market="europe", first=0.2, last=0.8, post_kw=150.0)[1],
-        _fast_charge("ariya_87_2wd", market="europe", first=0.1, last=0.8, post_kw=150.0)[1],
-    ]
 
 
 # ------------------------------------------------------------------ driver assistance
@@ -279,21 +242,8 @@ def _current_software(_data: Path | None) -> list[float]:
 
 @cache
 def _demand(market: str) -> Demand:
-    """Days of 30,000 cars of a market in a toy town with approach roads; a tenth do not work, a fifth work outside."""
-    city = toy_city(24, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0))
-    fleet = Fleet(_DRIVERS)
-    rows = np.arange(_DRIVERS)
-
-    def any_of(nodes: NDArray[np.int32], tick: int) -> NDArray[np.int32]:
-        u = chance(SEED, Stream.HOME if tick == 0 else Stream.WORK, rows, tick)
-        return np.asarray(nodes[(u * len(nodes)).astype(np.int64)])
-
-    fleet.home_node[:] = any_of(city.place_node[city.places("home")], 0)
-    inside = any_of(city.place_node[city.places("work")], 1)
-    outside = any_of(city.outside_node[city.outside_km <= 20], 2)
-    kind = chance(SEED, Stream.WORK, rows, 3)
-    fleet.work_node[:] = np.select([kind < 0.1, kind < 0.1 + 0.9 * 0.2], [-1, outside], inside)
-    return Demand(city, fleet, DemandSettings(), market=market, seed=SEED, start=_WEDNESDAY)
+    """Days of 30,000 cars of a market."""
+    return drivers(market, _DRIVERS, seed=SEED, start=_WEDNESDAY)[2]
 
 
 def _leaf_days(_data: Path | None) -> list[float]:
@@ -355,8 +305,6 @@ MEASURES: Mapping[str, Measure] = {
     "V08": _leaf_days,
     "V10": _month,
     "V11": _start_hours,
-    "V15": _leaf_half_hour,
-    "V16": _dc_minutes,
     "V19": _share_on_freeways,
     "V20": _km_between_take_overs,
     "V24": _current_software,
@@ -367,5 +315,6 @@ MEASURES: Mapping[str, Measure] = {
     "V29": _sakura_sold,
     "V31": _real_energy,
     "V32": _real_cold,
+    **measures_charging.MEASURES,
 }
 """How each target's quantities are found; a target that is not here is not covered yet."""

@@ -116,7 +116,8 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`, `fleet.case`) are looked for beside the scenario file first.
+        Files named in it (`map`, `fleet.models`, `fleet.case`, `charging.policy`, `charging.sites`) are looked for
+        beside the scenario file first.
 
         Raises
         ------
@@ -132,6 +133,12 @@ class Scenario(TwinSettings):
         if isinstance(fleet := raw.get("fleet"), dict):
             for key in {"models", "case"} & set(fleet):
                 fleet[key] = beside(path, fleet[key])
+        if isinstance(charging := raw.get("charging"), dict):
+            if isinstance(policy := charging.get("policy"), str) and ":" in policy:
+                file, _, function = policy.rpartition(":")
+                charging["policy"] = f"{beside(path, file)}:{function}"
+            if "sites" in charging:
+                charging["sites"] = beside(path, charging["sites"])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -229,6 +236,17 @@ class Scenario(TwinSettings):
             lines += ["", f"[{key}]"]
             lines += [line_of(k, getattr(table, k), f.description) for k, f in type(table).model_fields.items()]
         return "\n".join(lines) + "\n"
+
+    def files(self) -> dict[str, Path]:
+        """Files that the scenario names besides its map, by key."""
+        policy, _, _ = self.charging.policy.rpartition(":")
+        named = {
+            "fleet.models": self.fleet.models,
+            "fleet.case": self.fleet.case,
+            "charging.policy": policy,
+            "charging.sites": self.charging.sites,
+        }
+        return {key: Path(name) for key, name in named.items() if name}
 
     def build(self) -> Twin:
         """Build map, fleet and world: a `mesa.Model` ready to step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import signal
 import threading
@@ -247,7 +248,9 @@ def _simulate(
     checkpoint_s: float,
 ) -> RunResult:
     from runs.log import logged_to
+    from twin.charging.policies import PolicyError
 
+    known = (DiskError, RunStopped, MemoryError, PolicyError)  # each has its own line and exit code
     world: Any = twin.world
     begin = time.perf_counter()
     closing: dict[str, Any] = {"status": "failed", "seconds": {"build": round(build_s, 3)}}
@@ -272,13 +275,13 @@ def _simulate(
                 world.finish()
                 closing["seconds"]["simulate"] = round(time.perf_counter() - begin, 3)
                 closing |= _write(scenario, world, folder, log, stopped=not world.done)
-            except (DiskError, RunStopped, MemoryError):
+            except known:
                 raise
             except Exception as error:
                 log.exception("the model failed at %s s", world.now_ms / 1000)
                 closing["error"] = f"{type(error).__name__}: {error}"
                 raise
-    except (DiskError, RunStopped, MemoryError):
+    except known:
         raise
     except Exception as error:
         raise RunFailed(error, _publish(folder, world, closing, begin).path) from error
@@ -413,4 +416,7 @@ def _opening(scenario: Scenario) -> dict[str, Any]:
 def _inputs(scenario: Scenario) -> dict[str, str]:
     from runs.machine import facts_sha256
 
-    return {"scenario": scenario.sha256, "facts": facts_sha256()}
+    named = {
+        key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in scenario.files().items() if path.is_file()
+    }
+    return {"scenario": scenario.sha256, "facts": facts_sha256(), **named}

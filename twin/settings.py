@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -13,6 +14,10 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Celsius = Annotated[float, Field(ge=-50, le=60, allow_inf_nan=False)]
+
+
+POLICY_NAMES = ("uncontrolled", "timer", "tariff", "spread", "price", "v2h", "v2g")
+"""Charging policies of `twin.charging.policies`."""
 
 
 class Settings(BaseModel):
@@ -93,8 +98,23 @@ class ClimateSettings(Settings):
 class ChargingSettings(Settings):
     """Where, when and how cars charge."""
 
-    policy: Literal["uncontrolled", "timer"] = Field(
-        "uncontrolled", description="when a plugged car starts: at once, or timer users at the tariff's night start"
+    policy: str = Field(
+        "uncontrolled",
+        description="when plugged cars take power: uncontrolled, timer, tariff, spread, price, v2h, v2g, or FILE.py:FUNCTION",
+    )
+    tariff: list[tuple[float, float, float]] = Field(
+        default_factory=list,
+        description="prices by [from hour, to hour, price per kWh], the whole day; a night tariff when left out",
+    )
+    sharing: Literal["equal", "first", "laxity"] = Field(
+        "equal",
+        description="who gets what a site or feeder may draw: all alike, who came first, whose time is shortest",
+    )
+    feeder_cap_kw: Positive | None = Field(
+        None, description="most that the charging of one feeder may draw; no limit when left out"
+    )
+    v2x_share: Share | None = Field(
+        None, description="share of CHAdeMO cars at home that can give energy back (v2h, v2g); by market when left out"
     )
     home_access: Share | None = Field(
         None, description="share of electric cars with a socket at home; by market when left out"
@@ -116,6 +136,25 @@ class ChargingSettings(Settings):
     extra_fast_sites: int = Field(
         0, ge=0, le=10_000, description="fast-charge sites added by the scenario on main roads"
     )
+    sites: str = Field("", description="CSV or GeoJSON file of further sites, see docs/charging.md")
+    failures_per_1000_h: NotNegative = Field(0.0, description="breakdowns of one socket in 1000 hours")
+    repair_h: Positive = Field(24.0, description="mean time until a broken socket works again")
+
+    @field_validator("policy")
+    @classmethod
+    def _known_policy(cls, value: str) -> str:
+        if value not in POLICY_NAMES and not re.fullmatch(r".+\.py:[A-Za-z_]\w*", value):
+            raise ValueError(f"must be {', '.join(POLICY_NAMES)} or FILE.py:FUNCTION")
+        return value
+
+    @field_validator("tariff")
+    @classmethod
+    def _whole_day(cls, value: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
+        if value:
+            from twin.charging.tariff import day_prices
+
+            day_prices(value)
+        return value
 
 
 class GridSettings(Settings):

@@ -95,6 +95,7 @@ class World:
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
+            climate=settings.climate,
         )  # fmt: skip
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
