@@ -139,6 +139,10 @@ class Scenario(TwinSettings):
                 charging["policy"] = f"{beside(path, file)}:{function}"
             if "sites" in charging:
                 charging["sites"] = beside(path, charging["sites"])
+        if isinstance(grid := raw.get("grid"), dict):
+            for key in {"feeders", "base_load"} & set(grid):
+                if grid[key] not in {"standard", "none"}:
+                    grid[key] = beside(path, grid[key])
         return cls.check(raw, place=place)
 
     @classmethod
@@ -245,6 +249,8 @@ class Scenario(TwinSettings):
             "fleet.case": self.fleet.case,
             "charging.policy": policy,
             "charging.sites": self.charging.sites,
+            "grid.feeders": self.grid.feeders,
+            "grid.base_load": "" if self.grid.base_load in {"standard", "none"} else self.grid.base_load,
         }
         return {key: Path(name) for key, name in named.items() if name}
 

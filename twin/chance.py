@@ -68,6 +68,9 @@ class Stream(IntEnum):
     TOUR = 40
     SPEED_CHOICE = 41
     HOUSEHOLD = 42
+    PROFILE = 120
+    HOSTING = 121
+    DIVERSITY = 122
 
 
 @njit(cache=True, inline="always")
