@@ -13,6 +13,7 @@ endif
 RUN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
+BENCH ?=
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -49,9 +50,10 @@ format:  ## ruff format and the fixes that are safe
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-bench:  ## import time, link traversals per second, simulated seconds per second
+bench:  ## speed of this machine, then beside SUMO and UXsim (installed once, apart); BENCH="--runs 1" chooses
 	@.ci/setup core
 	@$(RUN)/python -m tests.bench.run
+	@$(RUN)/python -m tests.bench.engines $(BENCH)
 
 estimate:  ## the 2022 fleet, as it was and as planned, with intervals (goes on where it was stopped)
 	@.ci/setup core

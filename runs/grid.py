@@ -88,7 +88,7 @@ def _of_levels(peaks: Table) -> dict[str, Any]:
     said: dict[str, Any] = {}
     level, known = peaks["level"], ~np.isnan(peaks["rated_kw"].astype(float))
     for name in ("feeder", "transformer"):
-        rows = (level == name) & known & (peaks["households"] > 0)
+        rows = (level == name) & known & (peaks["households"].astype(np.int64) > 0)
         over, before = peaks["hours_over"][rows].astype(float), peaks["base_hours_over"][rows].astype(float)
         said[f"{name}s"] = {
             "count": int(rows.sum()),
@@ -151,7 +151,7 @@ def _peaks(
     for level, of_site, labels, homes, counts, limit in levels:
         place, there = of_site[site], of_site[visited]
         cars = _cars(visitor, there, len(labels))
-        cars_peak = np.bincount(there[there >= 0], own_kw[there >= 0], len(labels))
+        cars_peak = np.bincount(there[there >= 0], own_kw[there >= 0], len(labels)).astype(float)
         order = np.argsort(place, kind="stable")
         step = max(1, CELLS // bins)
         for first in range(0, len(labels), step):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import signal
 import threading
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from runs.folder import KEEP_STATUS, DiskError, ResultsFolder, disk_errors
+from runs.folder import KEEP_STATUS, DiskError, ResultsFolder, disk_errors, file_sha256
 from runs.progress import Moment, Progress, Report
 from runs.results import ResultsError, RunResult, is_ours
 
@@ -258,6 +257,8 @@ def _simulate(
         with logged_to(folder.part / "log.jsonl", lambda: world.now_ms / 1000) as log:
             try:
                 log.info("run of %s: %s cars, %s s", scenario.folder_name, scenario.fleet.cars, scenario.until_s)
+                for note in getattr(getattr(world, "given", None), "notes", ()):
+                    log.warning("%s", note)
                 if chain is not None and chain.resumed_s:
                     log.info("goes on from the checkpoint at %s s", chain.resumed_s[-1])
                 stop.gently, saved_at = True, time.monotonic()
@@ -425,7 +426,5 @@ def _opening(scenario: Scenario) -> dict[str, Any]:
 def _inputs(scenario: Scenario) -> dict[str, str]:
     from runs.machine import facts_sha256
 
-    named = {
-        key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in scenario.files().items() if path.is_file()
-    }
-    return {"scenario": scenario.sha256, "facts": facts_sha256(), **named}
+    own = {name: file_sha256(path) for name, path in scenario.files().items() if path.is_file()}
+    return {"scenario": scenario.sha256, "facts": facts_sha256(), **own}

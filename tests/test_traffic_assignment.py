@@ -51,6 +51,23 @@ def test_two_linear_routes_end_equally_long() -> None:
     assert seconds[0] + seconds[2] == pytest.approx(seconds[1] + seconds[3], rel=1e-4)
 
 
+@pytest.mark.parametrize(("bridge", "flows", "each"), [(False, [3, 3, 3, 3], 83.0), (True, [4, 2, 2, 2, 4], 92.0)])
+def test_braess_a_new_road_makes_everybody_slower(bridge: bool, flows: list[int], each: float) -> None:
+    """Braess (1968) with his own figures: 6 vehicles, 10x, 50 + x, 50 + x, 10x, and a bridge of 10 + x."""
+    ends = [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3)]
+    free, per = [0.001, 50.0, 10.0, 50.0, 0.001], [10.0, 1.0, 1.0, 1.0, 10.0]
+    kept = [i for i, pair in enumerate(ends) if bridge or pair != (1, 2)]
+    road = draft_of(
+        x=[0, 500, 500, 1000], y=[0, 300, -300, 0], link_from=[ends[i][0] for i in kept],
+        link_to=[ends[i][1] for i in kept], length_m=1000.0, speed_mps=10.0,
+    ).finish()  # fmt: skip
+    seconds = np.array([free[i] for i in kept])
+    cost = Bpr(seconds, np.ones(len(kept)), np.array([per[i] for i in kept]) / seconds, np.ones(len(kept)))
+    found = assign(road, trips((0, 3, 6.0)), cost, gap=1e-6)
+    assert found.flows == pytest.approx(np.array(flows, float), abs=0.02)
+    assert float(cost.seconds(found.flows) @ found.flows) / 6 == pytest.approx(each, abs=0.05)
+
+
 def test_a_route_that_never_pays_stays_empty() -> None:
     cost = linear([100.0, 100.0, 10.0, 500.0], [1.0, 2.0, 0.0, 0.0])
     assert assign(two_routes(), trips((0, 3, 100.0)), cost).flows.tolist() == [100, 0, 100, 0]

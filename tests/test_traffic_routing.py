@@ -86,6 +86,56 @@ def test_nobody_turns_round_on_a_through_road_but_may_at_a_dead_end() -> None:
         assert back.all() if road.link_to[link] in (0, 3) else not back.any()
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), bans=st.integers(0, 30))
+def test_a_way_on_from_a_link_begins_with_an_allowed_turn(seed: int, bans: int) -> None:
+    """What a driver on the road asks for, against a plain search that starts at that link."""
+    rng = np.random.default_rng(seed)
+    town = with_bans(grid(4, 5, length_m=100.0), rng, bans)
+    free = free_ms(town)
+    cost = free + rng.integers(0, 20_000, town.n_links)
+    here = rng.integers(town.n_links, size=12)
+    goal = rng.integers(town.n_nodes, size=12)
+    routes = Router(town, free).routes(town.link_to[here], goal, cost, after=here)
+    graph = by_links(town, cost)
+    ptr, onto = turns(town)
+    for i, (link, b) in enumerate(zip(here.tolist(), goal.tolist(), strict=True)):
+        links = routes.links[routes.ptr[i] : routes.ptr[i + 1]]
+        if town.link_to[link] == b:
+            assert routes.status[i] == SAME_NODE
+            continue
+        try:
+            expected = nx.dijkstra_path_length(graph, link, ("to", b))
+        except nx.NetworkXNoPath:
+            assert routes.status[i] == NO_ROUTE
+            continue
+        assert routes.found[i] and cost[links].sum() == expected
+        for x, y in zip([link, *links[:-1]], links, strict=True):
+            assert y in onto[ptr[x] : ptr[x + 1]]
+
+
+def test_a_way_on_begins_where_its_link_ends() -> None:
+    town = grid(3, 3)
+    with pytest.raises(ValueError, match="does not lead to its origin"):
+        Router(town, free_ms(town)).routes([0], [8], free_ms(town), after=[int(np.argmax(town.link_to != 0))])
+
+
+def test_costs_that_come_again_need_not_be_weighed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    town = grid(6, 6)
+    free = free_ms(town)
+    rng = np.random.default_rng(3)
+    costs = [free + rng.integers(0, 60_000, town.n_links) for _ in range(4)]
+    start, goal = rng.integers(town.n_nodes, size=(2, 40))
+    expected = [Router(town, free).routes(start, goal, cost).links.tolist() for cost in costs]
+    assert len({tuple(links) for links in expected}) == 4
+    router, weighed = Router(town, free, kept=3), []
+    customise = router._hierarchy.customise
+    monkeypatch.setattr(router._hierarchy, "customise", lambda *a: (weighed.append(1), customise(*a)))
+    for turn in (0, 1, 2, 0, 2, 1, 3, 1, 0):  # 3 takes the place of 0, the one not asked for longest
+        assert router.routes(start, goal, costs[turn]).links.tolist() == expected[turn]
+    assert len(weighed) == 5
+
+
 def test_costs_below_the_bound_are_refused() -> None:
     town = grid(3, 3)
     free = free_ms(town)
@@ -119,6 +169,14 @@ def test_some_routes_of_a_batch_can_be_replaced() -> None:
     for i, (routes, at) in enumerate([(before, 0), (other, 0), (before, 2), (other, 1)]):
         expected = routes.links[routes.ptr[at] : routes.ptr[at + 1]]
         assert mixed.links[mixed.ptr[i] : mixed.ptr[i + 1]].tolist() == expected.tolist()
+    turned = mixed.take(np.array([3, 0, 0]))
+    assert turned.status.tolist() == [mixed.status[3], mixed.status[0], mixed.status[0]]
+    assert (
+        turned.links.tolist() == np.concatenate([np.split(mixed.links, mixed.ptr[1:-1])[i] for i in (3, 0, 0)]).tolist()
+    )
+    both = before.joined([before, other])
+    assert both.ptr[-1] == len(both.links) == len(before.links) + len(other.links) and len(both.status) == 6
+    assert before.joined([]).ptr.tolist() == [0]
 
 
 def test_every_place_of_the_toy_city_can_be_reached() -> None:

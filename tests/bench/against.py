@@ -8,8 +8,9 @@ files, building the streets and fetching compiled code, `loop_s` the motion, in 
 the mean from scheduled departure to arrival, waiting to enter included. `loop_cpu_s` is the loop's processor time: much
 less than `loop_s` when somebody else used the core meanwhile.
 
-The network holds `link_from link_to link_len link_speed link_lanes link_class node_*` and `tau`, `spacing` of the
-fundamental diagram; the trips `depart` (s), `route_ptr`, `route_links`. Signals are not in these files.
+The network holds `link_from link_to link_len link_speed link_lanes link_class node_*`, `tau`, `spacing` of the
+fundamental diagram and, where it has some, `ban_from ban_to`; the trips `depart` (s), `route_ptr`, `route_links`.
+Signals are not in these files.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import tempfile
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
+
+from tests.bench.process import measured
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TICK_MS = 60_000
@@ -51,8 +54,8 @@ def read_network(path: Path) -> tuple[Any, Any]:
         geom_ptr=np.arange(m + 1) * 2,
         geom_x=z["node_x"][ends].astype(np.float32),
         geom_y=z["node_y"][ends].astype(np.float32),
-        ban_from=np.empty(0),
-        ban_to=np.empty(0),
+        ban_from=z.get("ban_from", np.empty(0, np.int32)),
+        ban_to=z.get("ban_to", np.empty(0, np.int32)),
     )
     return network, TrafficSettings(spacing_m=float(z["spacing"]), tau_s=float(z["tau"]))
 
@@ -103,26 +106,15 @@ def once(net: Path, trips: Path, out: Path, *, end_s: int, fleet: bool) -> dict[
     }
 
 
-def measured(arguments: list[str]) -> dict[str, Any]:
-    """Run this module in a process of its own; wall and CPU seconds, peak memory, and what it says."""
-    command = [sys.executable, "-m", "tests.bench.against", *arguments, "--inner"]
-    with tempfile.TemporaryFile() as said:
-        start = perf_counter()
-        child = os.posix_spawn(
-            sys.executable, command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, said.fileno(), 1)]
-        )
-        _, status, usage = os.wait4(child, 0)
-        wall = perf_counter() - start
-        said.seek(0)
-        text = said.read().decode()
-    line: dict[str, Any] = {
-        "engine": "fleet-twin",
-        "rc": os.waitstatus_to_exitcode(status),
-        "wall_s": round(wall, 3),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-        "rss_mib": round(usage.ru_maxrss / 1024, 1),
-    }
-    return line | (json.loads(text) if text.strip() else {})
+def run(net: Path, trips: Path, out: Path, *, end_s: int = 86_400, fleet: bool = False) -> dict[str, Any]:
+    """One measured run in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.against", str(net.resolve()), str(trips.resolve()), "--inner"]
+    command += ["--end", str(end_s), "--trips", str(out), *(["--fleet"] if fleet else [])]
+    done = measured(command, environment={**os.environ, "PYTHONPATH": str(ROOT)})
+    line = {"engine": "fleet-twin", **done.cost}
+    if done.cost["rc"]:
+        return line | {"error": done.said.strip()[-300:]}
+    return line | json.loads(done.said.strip().splitlines()[-1])
 
 
 def main() -> int:
@@ -141,13 +133,11 @@ def main() -> int:
         return 0
     code = 0
     with tempfile.TemporaryDirectory() as folder:
-        given = [str(a.net.resolve()), str(a.routes.resolve()), "--end", str(a.end)]
-        given += ["--trips", str(a.trips or Path(folder) / "trips.npy"), *(["--fleet"] if a.fleet else [])]
-        os.chdir(ROOT)
-        measured(given)
+        out = a.trips or Path(folder) / "trips.npy"
+        run(a.net, a.routes, out, end_s=a.end, fleet=a.fleet)
         for _ in range(a.runs):
-            line = measured(given) | {"trips": a.routes.name}
-            print(json.dumps(line), flush=True)
+            line = run(a.net, a.routes, out, end_s=a.end, fleet=a.fleet)
+            print(json.dumps(line | {"trips": a.routes.name}), flush=True)
             code = line["rc"]
     return code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -154,12 +155,10 @@ def _read(path: Path, wanted: list[str]) -> BaseLoad:
     try:
         if path.stat().st_size > LARGEST_FILE_B:
             raise GridError(f"{path}: larger than {LARGEST_FILE_B // 1_000_000} MB, no file of profiles")
-        opened = (
-            gzip.open(path, "rt", encoding="utf-8-sig") if path.suffix == ".gz" else path.open(encoding="utf-8-sig")
-        )
-        with opened as file:
-            rows = list(csv.reader(file))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+        rows = list(csv.reader(text.splitlines()))
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error, csv.Error) as error:
         raise GridError(f"{path}: cannot be read as CSV ({' '.join(str(error).split())})") from None
     head = [name.strip() for name in rows[0]] if rows else []
     if len(head) < 2 or head[0] != "time":

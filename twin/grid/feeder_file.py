@@ -94,10 +94,9 @@ def _feeder(row: Mapping[str, str | None], place: str) -> OwnFeeder:
     else:
         raise GridError(f"{where}: transformer {transformer} has no transformer_kva; give its rating")
     sites = tuple(s.strip() for s in text.get("sites", "").split(";") if s.strip())
-    return OwnFeeder(
-        text["name"], rated, _number(text, "lat", where, low=-90, high=90), _number(text, "lon", where, low=-180, high=180),
-        None if homes is None else int(homes), transformer, transformer_kva, sites, place,
-    )  # fmt: skip
+    lat, lon = _number(text, "lat", where, low=-90, high=90), _number(text, "lon", where, low=-180, high=180)
+    known = None if homes is None else int(homes)
+    return OwnFeeder(text["name"], rated, lat, lon, known, transformer, transformer_kva, sites, place)
 
 
 def _number(row: Mapping[str, str], key: str, where: str, *, low: float, high: float = math.inf) -> float:

@@ -11,8 +11,10 @@ from twin.chance import Stream, chance
 
 Floats = NDArray[np.float64]
 
-SHARES = np.round(np.arange(0.0, 1.0001, 0.05), 2)
-"""Cars per household at which the curve is given; one car a household at most."""
+MOST_CARS = 2
+"""Cars that a household gets at most."""
+SHARES = np.round(np.arange(0.0, MOST_CARS + 0.01, 0.1), 2)
+"""Cars per household at which the curve is given."""
 REPEATS = 40
 MOST_FEEDERS = 200
 """Feeders looked at in one repeat; of more, others in every repeat."""
@@ -26,7 +28,7 @@ class Hosting(NamedTuple):
     share, low, high : ndarray of float64, shape (len(SHARES),)
         Share of feeders above their rating: mean and 95 % range over repeats.
     cars_per_household, least, most : float
-        Where the asked share is reached: mean and 95 % range; 1 where one car per household is not enough.
+        Where the asked share is reached: mean and 95 % range; `MOST_CARS` where not even these reach it.
     reached : float
         Share of repeats in which it was.
     """
@@ -52,8 +54,9 @@ def hosting(
 ) -> Hosting:
     """Add cars to feeders until the share `over_share` of them is above its rating.
 
-    In each repeat every household gets a car at its own random penetration, with the load of a random car of the pool,
-    itself resampled: so the range covers where cars happen to be and which cars the run happened to have.
+    In each repeat cars come to every household at random penetrations up to `MOST_CARS`, each with the load of a
+    random car of the pool, itself resampled: so the range covers where cars happen to be and which cars the run
+    happened to have.
 
     Parameters
     ----------
@@ -71,11 +74,9 @@ def hosting(
     curves = np.array([(p[:, None] <= SHARES).mean(axis=0) for p in points])
     limit = np.array([_quantile(p, over_share) for p in points])
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
-    at = np.minimum(limit, 1.0)
-    return Hosting(
-        curves.mean(axis=0), low, high, float(at.mean()), *(float(v) for v in np.quantile(at, [0.025, 0.975])),
-        float((limit <= 1.0).mean()),
-    )  # fmt: skip
+    at = np.minimum(limit, MOST_CARS)
+    least, most = (float(v) for v in np.quantile(at, [0.025, 0.975]))
+    return Hosting(curves.mean(axis=0), low, high, float(at.mean()), least, most, float(np.isfinite(limit).mean()))
 
 
 def _quantile(points: Floats, share: float) -> float:
@@ -93,13 +94,13 @@ def _repeat(
     if n > MOST_FEEDERS:
         feeders = np.argsort(chance(seed, Stream.HOSTING, feeders, 3 * k + 1), kind="stable")[:MOST_FEEDERS]
     found = np.full(len(feeders), np.inf)
-    first = np.concatenate([[0], np.cumsum(households)])
+    first = MOST_CARS * np.concatenate([[0], np.cumsum(households)])
     for i, f in enumerate(feeders.tolist()):
         if base_kw[f].max(initial=0.0) > rated_kw[f]:
             found[i] = 0.0
             continue
-        house = np.arange(first[f], first[f + 1])
-        come = np.sort(chance(seed, Stream.HOSTING, house, 3 * k + 2))
+        house = np.arange(first[f], first[f + 1])  # one entry per car that may come
+        come = MOST_CARS * np.sort(chance(seed, Stream.HOSTING, house, 3 * k + 2))
         which = pool[(chance(seed, Stream.HOSTING, house, 3 * k + 2 + 3 * 1_000_000) * cars).astype(np.int64)]
         peak = (np.cumsum(cars_kw[which], axis=0) + base_kw[f]).max(axis=1, initial=0.0)
         over = np.flatnonzero(peak > rated_kw[f])

@@ -101,7 +101,7 @@ def add_peaks(
     total = load_kw + base_kw
     at, total_at = load_kw.argmax(axis=1), total.argmax(axis=1)
     peak, total_peak = load_kw[rows, at], total[rows, total_at]
-    limit = np.where(np.isnan(rated_kw), np.inf, rated_kw) * (1 + 1e-9)  # a cap met exactly is not passed
+    limit = np.where(np.isnan(rated_kw), np.inf, rated_kw) + 1e-4  # a cap met to the joule is not passed
     with np.errstate(invalid="ignore"):
         loading = total_peak / rated_kw
     table.append(

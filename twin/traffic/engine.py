@@ -69,13 +69,17 @@ class LinkPhysics:
         that is not its lanes (lanes that turns share).
         """
         length, speed, lanes = network.link_length, network.link_speed, network.link_lanes.astype(float)
+        # one row of a sample takes the room and the capacity of all the vehicles it stands for
+        per_row = 1 / settings.sample
         flowing = lanes if saturation_lanes is None else np.asarray(saturation_lanes, float)
         if flowing.shape != lanes.shape or not np.all(flowing > 0):
             raise TrafficError(f"saturation lanes need one number above 0 for each of {len(lanes)} links")
         return cls(
             free_ms=np.maximum(1, np.rint(length / speed * 1000)).astype(np.int64),
-            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * 1e6).astype(np.int64),
-            storage=np.maximum(1.0, length * lanes / settings.spacing_m),
+            headway_us=np.rint((settings.tau_s + settings.spacing_m / speed) / flowing * per_row * 1e6).astype(
+                np.int64
+            ),
+            storage=np.maximum(1.0, length * lanes / (settings.spacing_m * per_row)),
             wave_ms=np.maximum(1, np.rint(length * settings.tau_s / settings.spacing_m * 1000)).astype(np.int64),
         )
 
@@ -170,8 +174,14 @@ class Streets:
         self._departing_later: list[NDArray[np.int64]] = []
         self._arrived = np.zeros(4096, np.int32)
         self._arrived_ms = np.zeros(4096, np.int64)
+        self._until_ms = 0
 
     # ------------------------------------------------------------------ figures
+
+    @property
+    def rows(self) -> int:
+        """Vehicle rows so far; grows with other traffic."""
+        return len(self._vehicles)
 
     @property
     def on_road(self) -> int:
@@ -216,6 +226,11 @@ class Streets:
         """Whether vehicles are on the road or wait to enter it."""
         return np.asarray(self._busy[np.asarray(vehicles)])
 
+    def departed(self, vehicles: ArrayLike, now_ms: int) -> NDArray[np.bool_]:
+        """Whether vehicles are on the road or wait at its side to enter."""
+        rows = np.asarray(vehicles)
+        return np.asarray(self._busy[rows] & (self._vehicles["depart_ms"][rows] < now_ms))
+
     def entered(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
         """Whether vehicles of a running trip have entered the streets."""
         rows = self._vehicles[np.asarray(vehicles)]
@@ -253,28 +268,26 @@ class Streets:
         Raises
         ------
         TrafficError
-            For a busy vehicle, an empty route or a route with a gap.
+            For a busy vehicle, an empty route, a route with a gap or of links that are not there, or a
+            departure before the time that the streets have reached.
         """
         rows = np.asarray(vehicles, np.int64)
         if not len(rows):
             return
-        lengths = np.diff(route_ptr)
-        if np.any(lengths < 1):
-            raise TrafficError(f"vehicle {rows[np.argmin(lengths)]} has an empty route")
+        self._check_routes(rows, route_ptr, route_links)
         if np.any(self._busy[rows]) or len(np.unique(rows)) != len(rows):
             raise TrafficError("a vehicle departs that is still on the road")
-        joints = np.ones(len(route_links), bool)
-        joints[route_ptr[1:] - 1] = False
-        at = np.flatnonzero(joints)
-        meets = self.network.link_to[route_links[at]] == self.network.link_from[route_links[at + 1]]
-        if not meets.all():
-            raise TrafficError(f"a route has a gap after link {route_links[at[np.argmin(meets)]]}")
         gap_permille, pace_permille = np.rint(np.multiply(gap, 1000)), np.rint(np.multiply(pace, 1000))
         if (
             min(np.min(gap_permille), np.min(pace_permille)) < 0
             or max(np.max(gap_permille), np.max(pace_permille)) > 32767
         ):
             raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+        if np.min(at_ms) < self._until_ms:
+            late = int(np.argmin(np.broadcast_to(at_ms, rows.shape)))
+            raise TrafficError(
+                f"vehicle {rows[late]} departs before {self._until_ms} ms, where the streets are already"
+            )
         if np.max(at_ms) >= HORIZON_MS:
             raise TrafficError("a departure is beyond the 24 days that the streets' times hold")
         if self._slowest_ms * np.max(pace_permille) // 1000 > LONGEST_MS:
@@ -291,6 +304,29 @@ class Streets:
         self._busy[rows] = True
         self._departing_later.append(rows)
 
+    def follow(self, vehicles: ArrayLike, *, gap: ArrayLike, pace: ArrayLike) -> None:
+        """Change headway and free travel time of vehicles from the next link on, relative to the link's own.
+
+        Parameters
+        ----------
+        vehicles : array of int, shape (n,)
+        gap, pace : float or array
+            As in `depart`, which sets them anew.
+
+        Raises
+        ------
+        TrafficError
+            For a value that is not between 0 and 32.
+        """
+        rows = np.asarray(vehicles, np.int64)
+        if not len(rows):
+            return
+        for name, value in (("gap_permille", gap), ("pace_permille", pace)):
+            permille = np.rint(np.multiply(value, 1000))
+            if np.min(permille) < 0 or np.max(permille) > 32767:
+                raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+            self._vehicles[name][rows] = permille
+
     def rows_for(self, count: int) -> NDArray[np.int64]:
         """Idle vehicle rows for other traffic; taken back by `release` when they arrive."""
         while len(self._spare) < count:
@@ -300,13 +336,66 @@ class Streets:
             self._spare.extend(range(2 * old - 1, old - 1, -1))
         return np.array([self._spare.pop() for _ in range(count)], np.int64)
 
+    def remaining(self, vehicles: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Routes of vehicles of running trips from their present link on, as `depart` takes them."""
+        rows = np.asarray(vehicles, np.int64)
+        starts = self._vehicles["position"][rows].astype(np.int64)
+        lengths = self._vehicles["end"][rows] - starts
+        ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return ptr, self._route[np.repeat(starts - ptr[:-1], lengths) + np.arange(ptr[-1])]
+
+    def divert(
+        self, vehicles: ArrayLike, now_ms: int, route_ptr: NDArray[np.int64], route_links: NDArray[np.int32]
+    ) -> None:
+        """Give vehicles that have departed another way on; arrays as in `depart`, first link the present one.
+
+        Raises
+        ------
+        TrafficError
+            For a vehicle that has not departed, or a route that does not begin where it is or has a gap.
+        """
+        rows = np.asarray(vehicles, np.int64)
+        if not len(rows):
+            return
+        if not np.all(self.departed(rows, now_ms)):
+            raise TrafficError("a vehicle is given another route that has not departed")
+        self._check_routes(rows, route_ptr, route_links)
+        apart = route_links[route_ptr[:-1]] != self.current_link(rows)
+        if apart.any():
+            raise TrafficError(f"vehicle {rows[np.argmax(apart)]} is given a route that begins elsewhere")
+        start = self._reserve(len(route_links))
+        self._route[start : start + len(route_links)] = route_links
+        self._divert(rows, start + route_ptr[:-1], start + route_ptr[1:], now_ms)
+
     def cut_short(self, vehicle: int, now_ms: int) -> None:
         """Let a vehicle on the road leave the streets at the end of its present link."""
-        link = int(self.current_link([vehicle])[0])
-        k.cut_short(
-            vehicle, link, now_ms, self._links, self._slots, self._vehicles, self._ends, self._waiting,
-            self._near, self._due, self._queue, self._far, self._clock,
+        rows = np.array([vehicle], np.int64)
+        position = self._vehicles["position"][rows].astype(np.int64)
+        self._divert(rows, position, position + 1, now_ms)
+
+    def _divert(
+        self, rows: NDArray[np.int64], position: NDArray[np.int64], end: NDArray[np.int64], now_ms: int
+    ) -> None:
+        k.divert(
+            rows, position, end, now_ms, self._links, self._slots, self._vehicles, self._route, self._ends,
+            self._waiting, self._near, self._due, self._queue, self._far, self._clock,
         )  # fmt: skip
+
+    def _check_routes(
+        self, rows: NDArray[np.int64], route_ptr: NDArray[np.int64], route_links: NDArray[np.int32]
+    ) -> None:
+        lengths = np.diff(route_ptr)
+        if np.any(lengths < 1):
+            raise TrafficError(f"vehicle {rows[np.argmin(lengths)]} has an empty route")
+        strange = (route_links < 0) | (route_links >= self.network.n_links)
+        if strange.any():
+            raise TrafficError(f"a route has link {route_links[np.argmax(strange)]}, which is not there")
+        joints = np.ones(len(route_links), bool)
+        joints[route_ptr[1:] - 1] = False
+        at = np.flatnonzero(joints)
+        meets = self.network.link_to[route_links[at]] == self.network.link_from[route_links[at + 1]]
+        if not meets.all():
+            raise TrafficError(f"a route has a gap after link {route_links[at[np.argmin(meets)]]}")
 
     def _reserve(self, size: int) -> int:
         if self._route_end + size > len(self._route):
@@ -362,6 +451,7 @@ class Streets:
             self._arrived = np.concatenate([self._arrived, np.empty_like(self._arrived)])
             self._arrived_ms = np.concatenate([self._arrived_ms, np.empty_like(self._arrived_ms)])
         self._departing = departing[clock[k.NEXT_DEPARTURE] :]
+        self._until_ms = max(self._until_ms, until_ms)
         done = int(clock[k.ARRIVALS])
         arrived = self._arrived[:done].copy()
         self._busy[arrived] = False
@@ -374,7 +464,7 @@ class Streets:
         total = self.on_road
         who, on, metres = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total)
         network = self.network
-        spacing = self.settings.spacing_m / network.link_lanes
+        spacing = self.settings.spacing_m / self.settings.sample / network.link_lanes
         n = snapshot(
             now_ms, self._links, network.link_length, spacing, self._slots, self._vehicles, who, on, metres,
         )  # fmt: skip
@@ -394,6 +484,17 @@ class Streets:
         heads = self._slots["vehicle"][links["slots"] + links["count_out"] % links["storage"]]
         entered = self._vehicles["enter_ms"][np.where(standing, heads, 0)]
         return np.asarray(np.maximum(np.maximum(mean, free), np.where(standing, now_ms - entered, 0)))
+
+    def entry_wait_ms(self, now_ms: int) -> NDArray[np.int64]:
+        """How long the head vehicles before each link have waited by now to enter it, the longest of them, ms."""
+        links = self._links
+        before = np.flatnonzero(self._waiting["target"][: len(links)] != k.NOBODY)
+        here = links[before]
+        arrived = self._slots["ms"][here["slots"] + here["count_out"] % here["storage"]]
+        ready = np.maximum(arrived, -(-here["next_out_us"] // 1000))
+        wait = np.zeros(len(links), np.int64)
+        np.maximum.at(wait, self._waiting["target"][before], now_ms - ready)
+        return wait
 
     def census(self) -> int:
         """Vehicles found by counting slots and source queues, to be compared with the counters."""

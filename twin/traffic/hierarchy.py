@@ -116,9 +116,14 @@ class Hierarchy:
             second=np.full((2, arcs), -1, np.int32),
         )
 
-    def customise(self, cost_ms: NDArray[np.int64]) -> None:
-        """Weigh all arcs by the costs of links."""
-        a = self.arcs
+    def another(self) -> Arcs:
+        """The same arcs with weights of their own, for `customise`."""
+        like = self.arcs.weight
+        return self.arcs._replace(weight=np.empty_like(like), first=np.empty_like(like), second=np.empty_like(like))
+
+    def customise(self, cost_ms: NDArray[np.int64], arcs: Arcs | None = None) -> None:
+        """Weigh all arcs, or those from `another`, by the costs of links."""
+        a = self.arcs if arcs is None else arcs
         k.customise(
             self._edge_link, self._edge_arc, self._edge_way, cost_ms,
             a.up_ptr, self._opposite, a.weight, a.first, a.second,

@@ -584,12 +584,19 @@ def advance(  # type: ignore[no-untyped-def]
 
 
 @compiled
-def cut_short(who, link, now, links, slots, vehicles, ends, waiting, near, due, queue, far, clock):  # type: ignore[no-untyped-def]
-    """Let a vehicle on `link` leave the streets at the end of that link."""
-    vehicles[who].end = vehicles[who].position + 1
-    vehicles[who].next_link = NOBODY
-    here = links[link]
-    if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
-        delist(links, waiting, link)
-        shows = green(ends, link, now) if here.control & SIGNAL else now
-        push(near, due, queue, far, clock, shows, link)
+def divert(  # type: ignore[no-untyped-def]
+    rows, position, end, now, links, slots, vehicles, route, ends, waiting, near, due, queue, far, clock
+):  # fmt: skip
+    """Give vehicles routes `route[position:end]` that begin with the link they are on, or wait to enter."""
+    for i in range(len(rows)):
+        who = rows[i]
+        link = np.int64(route[position[i]])
+        vehicles[who].position = position[i]
+        vehicles[who].end = end[i]
+        vehicles[who].next_link = route[position[i] + 1] if position[i] + 1 < end[i] else NOBODY
+        here = links[link]
+        if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
+            # it leaves the queue before its old next link and asks again
+            delist(links, waiting, link)
+            shows = green(ends, link, now) if here.control & SIGNAL else now
+            push(near, due, queue, far, clock, shows, link)

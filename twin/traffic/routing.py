@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, NamedTuple
 
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from maps.network import RoadNetwork
 from twin.traffic import routing_kernels as k
-from twin.traffic.hierarchy import Hierarchy
+from twin.traffic.hierarchy import Arcs, Hierarchy
 from twin.traffic.hierarchy_kernels import CLOSED
 
 
@@ -43,13 +44,27 @@ class Routes(NamedTuple):
 
     def replaced(self, chosen: NDArray[np.bool_], other: Routes) -> Routes:
         """Put the queries of `other`, in order, in the place of the chosen ones."""
-        lengths, status = np.diff(self.ptr), self.status.copy()
-        starts = self.ptr[:-1].copy()
-        lengths[chosen], status[chosen] = np.diff(other.ptr), other.status
-        starts[chosen] = self.ptr[-1] + other.ptr[:-1]
+        rows = np.arange(len(self.status))
+        rows[chosen] = len(rows) + np.arange(len(other.status))
+        return Routes.joined([self, other]).take(rows)
+
+    def take(self, rows: NDArray[np.int64]) -> Routes:
+        """The queries at `rows`, in that order."""
+        starts, lengths = self.ptr[:-1][rows], np.diff(self.ptr)[rows]
         ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         picks = np.repeat(starts - ptr[:-1], lengths) + np.arange(ptr[-1])
-        return Routes(ptr, np.concatenate([self.links, other.links])[picks], status)
+        return Routes(ptr, self.links[picks], self.status[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Routes]) -> Routes:
+        """Batches one behind the other."""
+        offsets = np.cumsum([0, *(len(routes.links) for routes in parts)])
+        ptr = [routes.ptr[1:] + offset for routes, offset in zip(parts, offsets, strict=False)]
+        return cls(
+            np.concatenate([np.zeros(1, np.int64), *ptr]),
+            np.concatenate([np.empty(0, np.int32), *(routes.links for routes in parts)]),
+            np.concatenate([np.empty(0, np.uint8), *(routes.status for routes in parts)]),
+        )
 
     def totals(self, per_link: NDArray[np.generic]) -> NDArray[np.float64]:
         """Sum of a link attribute over each route."""
@@ -146,8 +161,8 @@ class Work(NamedTuple):
 class Router:
     """Answers many origin-destination queries on one network.
 
-    The first call with other costs than before weighs the hierarchy again, a matter of
-    milliseconds; all following ones only search.
+    The first call with costs that are not among the last `kept` ones weighs the hierarchy
+    again, a matter of milliseconds; all following ones only search.
 
     Parameters
     ----------
@@ -156,6 +171,8 @@ class Router:
         Lower bound of every cost that `routes` will be given; a lower one is a fault of the caller.
     threads : int
         How many share a batch; routes are the same for any number.
+    kept : int
+        How many sets of costs stay weighed, for callers that go back and forth between some.
 
     Examples
     --------
@@ -167,10 +184,10 @@ class Router:
     [1, 2, 3]
     """
 
-    rebuilt: ClassVar = ("_hierarchy", "_streets", "_work", "_cost_ms")
+    rebuilt: ClassVar = ("_hierarchy", "_streets", "_work", "_weighed")
     """A function of the network and of the costs asked for: no state of a run (`twin.checkpoint`)."""
 
-    def __init__(self, network: RoadNetwork, free_ms: NDArray[np.int64], *, threads: int = 1) -> None:
+    def __init__(self, network: RoadNetwork, free_ms: NDArray[np.int64], *, threads: int = 1, kept: int = 1) -> None:
         self.network = network
         self._free_ms = np.asarray(free_ms, np.int64)
         ptr, onto = turns(network)
@@ -178,14 +195,17 @@ class Router:
         self._hierarchy = Hierarchy(network, ptr, onto, careful=careful_links(network, ptr, onto))
         ranks = len(self._hierarchy.arcs.parent)
         self._work = [Work.of(ranks, network.n_links, len(onto)) for _ in range(threads)]
-        self._cost_ms = np.empty(0, np.int64)
+        self._kept = kept
+        self._weighed: list[tuple[NDArray[np.int64], Arcs]] = []
 
     @property
     def searched_again(self) -> int:
         """Routes so far that turned where they must not and were searched again over links."""
         return int(sum(work.again[0] for work in self._work))
 
-    def routes(self, origins: ArrayLike, targets: ArrayLike, cost_ms: NDArray[np.int64]) -> Routes:
+    def routes(
+        self, origins: ArrayLike, targets: ArrayLike, cost_ms: NDArray[np.int64], *, after: ArrayLike | None = None
+    ) -> Routes:
         """Cheapest routes between nodes; of equally cheap ones always the same.
 
         Parameters
@@ -195,6 +215,8 @@ class Router:
         cost_ms : int64, shape (n_links,)
             Travel time per link now, ms, at least `free_ms`. Routes of 2**30 ms (twelve days)
             or more count as none.
+        after : array of int, shape (n,), optional
+            Links that lead to the origins, -1 for none: a route begins with an allowed turn from there.
 
         Raises
         ------
@@ -202,35 +224,54 @@ class Router:
             When a cost lies below its bound.
         """
         start, goal = np.asarray(origins, np.int32), np.asarray(targets, np.int32)
-        # by content: a caller may have changed the array it gave before
-        if not np.array_equal(cost_ms, self._cost_ms):
-            if np.any(cost_ms < self._free_ms):
-                raise ValueError("a link cost is below the free-flow time the router was built with")
-            self._cost_ms = np.minimum(cost_ms, CLOSED, dtype=np.int64)
-            self._hierarchy.customise(self._cost_ms)
+        links = np.full(len(start), -1, np.int32) if after is None else np.asarray(after, np.int32)
+        if np.any((links >= 0) & (self.network.link_to[links] != start)):
+            raise ValueError("a route shall begin after a link that does not lead to its origin")
+        cost, arcs = self._weigh(cost_ms)
         shares = np.linspace(0, len(start), len(self._work) + 1).astype(np.int64)
-        parts = [(work, start[a:b], goal[a:b]) for work, a, b in zip(self._work, shares, shares[1:], strict=False)]
+        cuts = zip(self._work, shares, shares[1:], strict=False)
+        parts = [(work, arcs, cost, start[a:b], links[a:b], goal[a:b]) for work, a, b in cuts]
         if len(parts) == 1 or len(start) < 2 * len(parts):
-            return self._search(self._work[0], start, goal)
+            return self._search(self._work[0], arcs, cost, start, links, goal)
         with ThreadPoolExecutor(len(parts)) as pool:
             found = list(pool.map(lambda part: self._search(*part), parts))
-        offsets = np.cumsum([0] + [len(routes.links) for routes in found])
-        ptr = [routes.ptr[1:] + offset for routes, offset in zip(found, offsets, strict=False)]
-        return Routes(
-            np.concatenate([np.zeros(1, np.int64), *ptr]),
-            np.concatenate([routes.links for routes in found]),
-            np.concatenate([routes.status for routes in found]),
-        )
+        return Routes.joined(found)
 
-    def _search(self, work: Work, start: NDArray[np.int32], goal: NDArray[np.int32]) -> Routes:
+    def _weigh(self, cost_ms: NDArray[np.int64]) -> tuple[NDArray[np.int64], Arcs]:
+        """The hierarchy weighed by these costs, the ones used last first."""
+        # by content: a caller may have changed the array it gave before
+        for i, (known, arcs) in enumerate(self._weighed):
+            if np.array_equal(cost_ms, known):
+                self._weighed.insert(0, self._weighed.pop(i))
+                return known, arcs
+        if np.any(cost_ms < self._free_ms):
+            raise ValueError("a link cost is below the free-flow time the router was built with")
+        if not self._weighed:
+            arcs = self._hierarchy.arcs
+        else:
+            arcs = self._weighed.pop()[1] if len(self._weighed) == self._kept else self._hierarchy.another()
+        cost = np.minimum(cost_ms, CLOSED, dtype=np.int64)
+        self._hierarchy.customise(cost, arcs)
+        self._weighed.insert(0, (cost, arcs))
+        return cost, arcs
+
+    def _search(
+        self,
+        work: Work,
+        arcs: Arcs,
+        cost: NDArray[np.int64],
+        start: NDArray[np.int32],
+        after: NDArray[np.int32],
+        goal: NDArray[np.int32],
+    ) -> Routes:
         n = len(start)
         ptr, status = np.zeros(n + 1, np.int64), np.zeros(n, np.uint8)
         links = np.empty(max(1024, 64 * n), np.int32)
         done = 0
         while True:
             done += k.search(
-                self._hierarchy.arcs, self._streets, work, self._cost_ms,
-                start[done:], goal[done:], ptr[done:], links, status[done:],
+                arcs, self._streets, work, cost,
+                start[done:], after[done:], goal[done:], ptr[done:], links, status[done:],
             )  # fmt: skip
             if done == n:
                 return Routes(ptr, links[: ptr[n]], status)

@@ -180,10 +180,11 @@ def _remaining(arcs, node, work, epoch):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _search_links(arcs, streets, work, cost, origin, target, links, at):  # type: ignore[no-untyped-def]
+def _search_links(arcs, streets, work, cost, origin, after, target, links, at):  # type: ignore[no-untyped-def]
     """A* over links; returns where the route ends in `links`, -1 when there is no room, -2 without a route.
 
-    The label of a link is the cost of driving from the origin to its end.
+    The label of a link is the cost of driving from the origin to its end. Only turns from the
+    link `after` begin a route, any link from the origin where it is -1.
     """
     n = len(arcs.parent)
     work.epoch[0] += 1
@@ -197,6 +198,8 @@ def _search_links(arcs, streets, work, cost, origin, target, links, at):  # type
         x = arcs.parent[x]
     size = 0
     for link in range(streets.out_ptr[origin], streets.out_ptr[origin + 1]):
+        if after >= 0 and not _may_follow(streets, after, link):
+            continue
         estimate = cost[link] + _remaining(arcs, arcs.head[link], work, epoch)
         if estimate < _CLOSED:
             work.stamp[link] = epoch
@@ -244,8 +247,8 @@ def _search_links(arcs, streets, work, cost, origin, target, links, at):  # type
 
 
 @njit(cache=True, nogil=True)
-def search(arcs, streets, work, cost, origins, targets, route_ptr, links, status):  # type: ignore[no-untyped-def]
-    """Cheapest route for each origin and target node.
+def search(arcs, streets, work, cost, origins, after, targets, route_ptr, links, status):  # type: ignore[no-untyped-def]
+    """Cheapest route for each origin and target node; from the end of the link `after` where that is not -1.
 
     `work` holds one thread's arrays, as `Work` in routing.py makes them. Routes are appended
     to `links`; stops early, returning how many were done, when it is full.
@@ -258,17 +261,21 @@ def search(arcs, streets, work, cost, origins, targets, route_ptr, links, status
             status[q] = SAME_NODE
             continue
         start, goal = arcs.enter[origin], arcs.arrive[target]
+        if after[q] >= 0:
+            start = arcs.head[after[q]]
         _, top = _meet(arcs, start, goal, work.reach, work.via)
         end = np.int64(-2)
         if top >= 0:
             end = _unpack(arcs, start, goal, top, work.via, work.chain, work.climb, links, at)
         _forget(arcs, start, work.reach)
         _forget(arcs, goal, work.reach)
-        for i in range(at + 1, end):
-            if not _may_follow(streets, links[i - 1], links[i]):
+        before = after[q]
+        for i in range(at, end):
+            if before >= 0 and not _may_follow(streets, before, links[i]):
                 work.again[0] += 1
-                end = _search_links(arcs, streets, work, cost, origin, target, links, at)
+                end = _search_links(arcs, streets, work, cost, origin, after[q], target, links, at)
                 break
+            before = np.int64(links[i])
         if end == -1:
             return q
         if end < 0:
