@@ -50,6 +50,11 @@ def draw_fleet(report: Any, path: Path) -> Path:
     return Path(view("draw_fleet")(report, path))
 
 
+def draw_powerflow(study: Any, start: Any, path: Path) -> Path:
+    """Draw a power flow study as PNG."""
+    return Path(view("draw_powerflow")(study, start, path))
+
+
 def write_report(
     folder: Path, out: Path | None = None, *, against: Sequence[Path] = (), validation: Path | None = None
 ) -> Path:
