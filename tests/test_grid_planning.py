@@ -11,6 +11,7 @@ import pytest
 from maps.toy import toy_city
 from tests.charging_cases import electric_fleet, make
 from twin import facts
+from twin.charging.access import build_sites
 from twin.charging.site import ChargingError
 from twin.events import Table
 from twin.grid.base_load import GridError, read_base_load
@@ -18,7 +19,7 @@ from twin.grid.diversity import diversity
 from twin.grid.feeders import build_feeders, lay_feeders, own_feeders, size_kva
 from twin.grid.hosting import MOST_CARS, SHARES, hosting
 from twin.grid.peaks import GRID_PEAKS, add_peaks, deal_profiles
-from twin.settings import GridSettings
+from twin.settings import ChargingSettings, GridSettings
 
 WEDNESDAY = datetime(2022, 10, 12)
 
@@ -100,14 +101,14 @@ GOOD = hours("2022-10-12", 24)
     ("rows", "head", "said"),
     [
         (GOOD[:5] + GOOD[6:], "time,a,b", "line 7: a gap, 7200 s"),
-        (GOOD[:5] + [GOOD[4]] + GOOD[5:], "time,a,b", "line 7: not in order"),
-        (GOOD[:3] + [GOOD[3].replace(",6", ",-6")] + GOOD[4:], "time,a,b", "line 5: b must be a power"),
-        (GOOD[:3] + [GOOD[3].replace(",6", ",")] + GOOD[4:], "time,a,b", "line 5: b must be a power"),
-        (GOOD[:3] + [GOOD[3].replace(",6", ",nan")] + GOOD[4:], "time,a,b", "line 5: b must be a power"),
+        ([*GOOD[:5], GOOD[4], *GOOD[5:]], "time,a,b", "line 7: not in order"),
+        ([*GOOD[:3], GOOD[3].replace(",6", ",-6"), *GOOD[4:]], "time,a,b", "line 5: b must be a power"),
+        ([*GOOD[:3], GOOD[3].replace(",6", ","), *GOOD[4:]], "time,a,b", "line 5: b must be a power"),
+        ([*GOOD[:3], GOOD[3].replace(",6", ",nan"), *GOOD[4:]], "time,a,b", "line 5: b must be a power"),
         (GOOD[:20], "time,a,b", "20 rows from 00:00; must be whole days of 24"),
         (GOOD[1:], "time,a,b", "from 01:00"),
-        (GOOD[:3] + ["now,1,2"], "time,a,b", "line 5: time must be like"),
-        (GOOD[:3] + [GOOD[3] + ",1"], "time,a,b", "line 5: 4 cells"),
+        ([*GOOD[:3], "now,1,2"], "time,a,b", "line 5: time must be like"),
+        ([*GOOD[:3], GOOD[3] + ",1"], "time,a,b", "line 5: 4 cells"),
         (GOOD, "when,a,b", "line 1: must be time and"),
         (GOOD[:1], "time,a,b", "1 rows; give at least one day"),
     ],
@@ -203,12 +204,9 @@ def test_a_feeder_file_without_ratings_or_with_a_lost_site(tmp_path):
     with pytest.raises(GridError, match="line 1: no column 'rated_kva'"):
         own_feeders(city, own(tmp_path, city, "a,HERE", head="name,lat,lon"))
     path = own(tmp_path, city, "a,10,HERE,,,,Nowhere")
+    feeders, fleet = own_feeders(city, path), electric_fleet(4, city=city)
     with pytest.raises(ChargingError, match="no charging site is called 'Nowhere'"):
-        from twin.charging.access import build_sites
-        from twin.settings import ChargingSettings
-
-        build_sites(city, electric_fleet(4, city=city), own_feeders(city, path), ChargingSettings(),
-                    market="japan", seed=1, dc_eta=0.95)  # fmt: skip
+        build_sites(city, fleet, feeders, ChargingSettings(), market="japan", seed=1, dc_eta=0.95)
     assert make(electric_fleet(4, city=city)).feeders.sites == {}
 
 
