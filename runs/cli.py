@@ -24,6 +24,7 @@ from runs.powerflow_command import HELP as POWERFLOW
 from runs.powerflow_command import powerflow_command
 from runs.replay_command import REPLAY_HELP, replay_command
 from runs.sensitivity_command import HELP, sensitivity_command
+from runs.sweeping.command import SWEEP_HELP, sweep_command
 
 if TYPE_CHECKING:
     from runs.results import RunResult
@@ -347,6 +348,7 @@ app.command(
 
 
 app.command("replay", help=REPLAY_HELP)(replay_command)
+app.command("sweep", help=SWEEP_HELP)(sweep_command)
 
 
 @app.command(
