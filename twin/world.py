@@ -33,6 +33,7 @@ from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
+from twin.grid.base_load import read_base_load
 from twin.history import live_week
 from twin.ledger import residuals
 from twin.meters import LinkMeter, cars_table, summary
@@ -127,9 +128,10 @@ class World:
         )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
-            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
-            climate=settings.climate,
+            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, start_weekday=start.weekday(),
+            sessions=self.sessions, climate=settings.climate,
         )  # fmt: skip
+        self.base_load = read_base_load(settings.grid, market)
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
@@ -308,6 +310,9 @@ class World:
         at_site = leaving & go_by & (self._goal == self.fleet.node[cars])
         self._via_site[cars[leaving]] = self._via[leaving]
         self._begin(cars[leaving & ~at_site], leaving & ~at_site)
+        if self.settings.charging.reserve_min:
+            ahead = leaving & go_by & ~at_site
+            self.charging.reservations.ask(cars[ahead], self._via[ahead])
         rows = cars[at_site]
         self.trips.due_ms[rows] = NEVER
         self._visit(rows, np.full(len(rows), self.now_ms, np.int64))
