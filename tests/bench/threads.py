@@ -3,7 +3,7 @@
 An upper bound from a real run. The network is cut in two by a straight line; news crosses the cut no faster than a car
 (free-flow time) or a hole (wave time) needs for a cut link, so the halves may run that far apart, in windows. In each
 window the slower half counts. `bound` is all traversals over the sum of the larger half's, `with handing over` adds
-two handovers to each window that has work. Rings of full links, which cross cuts, cost nothing here. The best three of six cuts.
+two handovers to each window that has work. Rings of full links, which cross cuts, cost nothing. Best three of six cuts.
 """
 
 from __future__ import annotations
