@@ -18,13 +18,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from runs.options import AsJson, Cars, Checkpoint, MapSource, Quiet, Resume, ScenarioName, Seed, Sets, Until, Verbose
+from runs.replay_command import REPLAY_HELP, replay_command
+from runs.sensitivity_command import HELP, sensitivity_command
+
 if TYPE_CHECKING:
     from runs.results import RunResult
     from runs.scenario import Scenario
 
 DONE, BUG, BAD_INPUT, DEGRADED, RESOURCES = 0, 1, 2, 3, 4
 ROOMS = ("maps", "twin", "runs", "viz")
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -35,28 +38,6 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 a fault of the program, 2 bad input, 3 a ledger is open or the run is degraded, "
     "4 disk or memory, 130/143 stopped.\n\nExample: twin run kyoto --cars 5000",
 )
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Errors only, and the path of what was written.")]
-ScenarioName = Annotated[str, typer.Argument(help="A built-in scenario's name, or a TOML file.", show_default=True)]
-MapSource = Annotated[
-    str | None,
-    typer.Option("--map", help="Recipe, place name, or file (.osm.pbf, .osm, .osm.gz, .osm.bz2, .graphml, .npz)."),
-]
-Cars = Annotated[int | None, typer.Option("--cars", help="Cars of the fleet.")]
-Until = Annotated[str | None, typer.Option("--until", help="How long to simulate: 24h, 90m, 1d, seconds.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the last checkpoint of this run, if it was stopped or killed.")
-]
-Checkpoint = Annotated[
-    str, typer.Option("--checkpoint", metavar="TIME", help="Wall time between checkpoints: 60s, 10m, off.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the scenario: charging.policy=timer. Repeat."),
-]
 
 
 @app.command(
@@ -348,6 +329,9 @@ def compare_command(
     return DONE
 
 
+app.command("sensitivity", help=HELP)(sensitivity_command)
+
+
 @app.command(
     "report",
     help="Write the report page of a run: one HTML file without outside parts.\n\n"
@@ -376,6 +360,9 @@ def report_command(
     else:
         print(written)
     return DONE
+
+
+app.command("replay", help=REPLAY_HELP)(replay_command)
 
 
 @app.command(

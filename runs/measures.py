@@ -17,25 +17,29 @@ import numpy as np
 import simpy
 from numpy.typing import NDArray
 
-from maps.toy import corridor, toy_city
+from maps.network import CityMap
+from maps.toy import toy_city
+from runs import measures_charging
+from runs.cohort import drivers
+from runs.fleet_use import km_per_litre
+from runs.measures_autonomy import km_between_take_overs, share_on_freeways, transfers_per_trip, with_data
+from runs.measures_charging import NeedsDataError
 from runs.trip_data import read_trips
 from twin import facts
-from twin.autonomy.propilot import Autonomy
-from twin.chance import Stream, chance
-from twin.charging import kernels
-from twin.charging.models import read_models
+from twin.cloud import gbt32960
 from twin.cloud.cells import Cells
 from twin.demand.days import Demand
 from twin.energy.climate import cabin_w, driveline_loss
 from twin.energy.powertrain import litres_per_100km, params_of, trace_energy, wh_per_km
 from twin.energy.real_trips import Prediction, bias, cold_ratio, predict, weighted_error
+from twin.fleet import sales
 from twin.fleet.cases import Case, actual, load_case, project_models
 from twin.fleet.catalogue import HVAC_PROFILES, Catalogue, Param
 from twin.fleet.cohorts import sold_between
 from twin.fleet.fleet import Fleet, Kind, State
+from twin.model import Twin
 from twin.ota.campaign import Campaign
-from twin.settings import AutonomySettings, ClimateSettings, DemandSettings, OtaSettings
-from twin.traffic.traversals import Traversals
+from twin.settings import CloudSettings, DemandSettings, FleetSettings, OtaSettings
 
 SEED = 5
 EPA_ROTATING = 1.015
@@ -43,16 +47,9 @@ EPA_ROTATING = 1.015
 _COLD_C = -7.0
 _MINUTE_MS, _HOUR_MS = 60_000, 3_600_000
 _DAY_MS = 24 * _HOUR_MS
-_MOTORWAY_KMH = 100.0
 _DRIVERS = 30_000
 _WEDNESDAY = datetime(2022, 10, 12)
 _THURSDAY, _SATURDAY = 1, 3  # days of a plan that starts on that Wednesday; its first day has no evening before
-_START_SOC = 0.1
-"""Where a fast charge begins when a source does not say (the usual test is 10 to 80 %)."""
-
-
-class NeedsDataError(ValueError):
-    """A measure needs real data that is not there; the message names it."""
 
 
 Measure = Callable[[Path | None], Sequence[float | None]]
@@ -150,78 +147,6 @@ def _real_cold(data: Path | None) -> list[float]:
     return [cold_ratio(wh, found.km, found.outside_c) for wh in (found.trace_wh, found.link_wh)]
 
 
-# ------------------------------------------------------------------ charging
-
-
-def _fast_charge(
-    model: str, *, market: str, first: float, last: float, post_kw: float, limit_s: float = 1e6
-) -> tuple[float, float]:
-    """(kWh into the battery, minutes) of a fast charge between two states of charge."""
-    models = _models(market)
-    row = models.row(model)
-    known = facts.load("vehicles")["physics"]["charge_efficiency"]
-    capacity = float(models.matrix[row, Param.CAPACITY])
-    energy, _, seconds, _ = kernels.stretch(
-        first * capacity, last * capacity, limit_s, post_kw * 1000.0, read_models(models, market).curve_w[row],
-        capacity, True, known["overhead_kw"] * 1000.0, float(known["conv"]), float(known["dc_eta"]),
-    )  # fmt: skip
-    return (energy - first * capacity) / 3.6e6, seconds / 60
-
-
-def _leaf_half_hour(_data: Path | None) -> list[float]:
-    return [_fast_charge("leaf_ze1_62", market="japan", first=_START_SOC, last=1.0, post_kw=90.0, limit_s=1800.0)[0]]
-
-
-def _dc_minutes(_data: Path | None) -> list[float]:
-    # Sakura takes 30 kW at most; the Ariya test was at a 150 kW post, above what the car takes
-    return [
-        _fast_charge("sakura_20", market="japan", first=0.0, last=0.8, post_kw=30.0)[1],
-        _fast_charge("ariya_87_2wd", market="europe", first=0.2, last=0.8, post_kw=150.0)[1],
-        _fast_charge("ariya_87_2wd", market="europe", first=0.1, last=0.8, post_kw=150.0)[1],
-    ]
-
-
-# ------------------------------------------------------------------ driver assistance
-
-
-def _motorway(level: int, *, cars: int, links: int, link_m: float, mixed_drivers: bool) -> dict[str, Any]:
-    """Summary of equipped cars that each drive one straight motorway once at an even speed."""
-    road = corridor(links, length_m=link_m, road_class="motorway")
-    fleet = Fleet(cars)
-    fleet.propilot[:] = level
-    mix = list(facts.load("autonomy")["model"]["user_types"].values())
-    fleet.driver[:] = (
-        np.searchsorted(np.cumsum(mix)[:-1], np.linspace(0, 1, cars), side="right") if mixed_drivers else 2
-    )
-    autonomy = Autonomy(
-        fleet, road, AutonomySettings(), ClimateSettings(), country="JP", model_names=["LEAF"], seed=SEED,
-        horizon_ms=48 * _HOUR_MS,
-    )  # fmt: skip
-    everyone = np.arange(cars, dtype=np.int32)
-    autonomy.begin_trips(everyone, np.zeros(cars, np.int64))
-    at = np.concatenate([[0], np.rint(np.cumsum(road.link_length) / (_MOTORWAY_KMH / 3.6) * 1000)]).astype(np.int64)
-    for link in range(links):
-        rows = Traversals(cars)
-        rows.n = cars
-        rows.car[:], rows.link[:] = everyone, link
-        rows.enter_ms[:], rows.exit_ms[:] = at[link], at[link + 1]
-        rows.driven_mm[:] = round(link_m * 1000)
-        fleet.driven_mm[:] += round(link_m * 1000)
-        autonomy.drive(rows)
-    autonomy.end_trips(everyone)
-    autonomy.finish()
-    return autonomy.summary()
-
-
-def _share_on_freeways(_data: Path | None) -> list[float]:
-    return [float(_motorway(1, cars=4000, links=12, link_m=2000.0, mixed_drivers=True)["share"])]
-
-
-def _km_between_take_overs(_data: Path | None) -> list[float]:
-    found = [_motorway(level, cars=1500, links=100, link_m=1000.0, mixed_drivers=False) for level in (1, 3)]
-    return [float(summary["engaged_km"] / summary["takeovers"]) for summary in found]
-
-
 # ------------------------------------------------------------------ over the air
 
 
@@ -229,12 +154,12 @@ class _Rollout:
     """A campaign, its connected cars and a clock."""
 
     def __init__(self, cars: int, **knobs: Any) -> None:
-        city = toy_city(5, homes=20)
+        self.city = city = toy_city(5, homes=20)
         self.fleet = fleet = Fleet(cars)
         fleet.connected[:] = fleet.ota[:] = 1
         fleet.network_generation[:] = 4
         fleet.node[:] = fleet.home_node[:] = np.arange(cars) % city.network.n_nodes
-        cells = Cells.of(city)
+        self.cells = cells = Cells.of(city)
         cells.outage[:] = 0
         self.env = simpy.Environment()
         self.campaign = Campaign(
@@ -265,40 +190,71 @@ def _large_package(_data: Path | None) -> list[float]:
 
 
 def _current_software(_data: Path | None) -> list[float]:
-    """Share installed after 90 days of parking with one drive a day; no dealer visits in the twin."""
+    """Share installed: after 90 days of parking with one drive a day, and through dealers alone.
+
+    Dealers have the time in which the completion of recalls is counted (facts `ota.dealer`); the cars are as old as
+    those on the road in Japan at the end of 2022.
+    """
     rollout = _Rollout(2000, groups=[0.01, 0.1, 1.0], group_gap_h=48.0, package_mb=150.0, error_threshold=0.5)
     step = 6 * _HOUR_MS
     for quarter in range(4 * 90):
         state = State.DRIVING if quarter % 4 == 1 else State.PARKED
         rollout.run((quarter + 1) * step, tick_ms=step, state=state)
-    return [rollout.campaign.summary()["installed"] / 2000]
+    stock = sales.on_road(load_case("actual", _models()), "japan", 2022).values()
+    years, units = (np.concatenate([getattr(kind, name) for kind in stock]) for name in ("year", "units"))
+    upto = np.cumsum(units) / units.sum()
+    fleet = rollout.fleet
+    fleet.connected[:] = 0
+    fleet.year[:] = years[np.searchsorted(upto, (np.arange(fleet.size) + 0.5) / fleet.size)]
+    shop = Campaign(
+        rollout.city, fleet, OtaSettings(start_h=0.0, groups=[1.0], dealer=True), rollout.env, cells=rollout.cells,
+        seed=SEED, horizon_ms=100 * _DAY_MS, year=2022,
+    )  # fmt: skip
+    for day in range(round(facts.load("ota")["dealer"]["within_days"]) + 1):
+        shop.advance(day * _DAY_MS, (day + 1) * _DAY_MS)
+    return [rollout.campaign.summary()["installed"] / 2000, shop.summary()["installed"] / 2000]
+
+
+def _gbt_message(_data: Path | None) -> list[float]:
+    message = gbt32960.frame("TWN00000000000017", gbt32960.Reading(_WEDNESDAY, cells=96, probes=4))
+    return [float(len(message)), 120 * (len(message) + gbt32960.OVERHEAD_B) / 1000]
+
+
+def _cloud_traffic(_data: Path | None) -> list[float]:
+    """A Wednesday of 150 cars in a toy town with approach roads, both directions, without updates."""
+    city = toy_city(12, length_m=300, homes=150, rings_km=(2.0, 5.0, 10.0, 20.0))
+    twin = Twin(
+        city, seed=SEED, start=_WEDNESDAY, fleet=FleetSettings(cars=150), demand=DemandSettings(other_traffic=0.0),
+        ota=OtaSettings(enabled=False), cloud=CloudSettings(message_log_cars=0),
+    )  # fmt: skip
+    while not twin.world.done:
+        twin.step()
+    twin.world.finish()
+    return [float(twin.world.cloud.summary()["mb_both_ways_per_connected_car_day"])]
 
 
 # ------------------------------------------------------------------ demand and sales
 
 
 @cache
+def _town() -> CityMap:
+    return toy_city(24, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0))
+
+
+@cache
 def _demand(market: str) -> Demand:
-    """Days of 30,000 cars of a market in a toy town with approach roads; a tenth do not work, a fifth work outside."""
-    city = toy_city(24, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0))
-    fleet = Fleet(_DRIVERS)
-    rows = np.arange(_DRIVERS)
-
-    def any_of(nodes: NDArray[np.int32], tick: int) -> NDArray[np.int32]:
-        u = chance(SEED, Stream.HOME if tick == 0 else Stream.WORK, rows, tick)
-        return np.asarray(nodes[(u * len(nodes)).astype(np.int64)])
-
-    fleet.home_node[:] = any_of(city.place_node[city.places("home")], 0)
-    inside = any_of(city.place_node[city.places("work")], 1)
-    outside = any_of(city.outside_node[city.outside_km <= 20], 2)
-    kind = chance(SEED, Stream.WORK, rows, 3)
-    fleet.work_node[:] = np.select([kind < 0.1, kind < 0.1 + 0.9 * 0.2], [-1, outside], inside)
-    return Demand(city, fleet, DemandSettings(), market=market, seed=SEED, start=_WEDNESDAY)
+    """Days of 30,000 cars of a market."""
+    return drivers(market, _DRIVERS, seed=SEED, start=_WEDNESDAY)[2]
 
 
 def _leaf_days(_data: Path | None) -> list[float]:
     plan = _demand("us").plan_day(_THURSDAY)
     return [float(plan.km.mean()), float(plan.km.sum() / len(np.unique(plan.car)))]
+
+
+def _serena(_data: Path | None) -> list[float]:
+    demand = _demand("japan")
+    return [km_per_litre(_town(), _models(), "serena_c27_epower", demand.plan_day(_THURSDAY), market="japan")]
 
 
 def _month(_data: Path | None) -> list[float]:
@@ -311,6 +267,20 @@ def _start_hours(_data: Path | None) -> list[float]:
     hour = _demand("us").plan_day(_THURSDAY).depart_ms // _HOUR_MS % 24
     share = np.bincount(hour, minlength=24) / len(hour)
     return [float(share[h]) for h in (7, 8, 16, 17, 18)]
+
+
+def _in_use(_data: Path | None) -> list[float]:
+    """Minutes on the road per car and day over a week; mean hours from the last arrival to the next day's start."""
+    demand = _demand("europe")
+    plans = [demand.plan_day(day) for day in range(_THURSDAY, _THURSDAY + 7)]
+    minutes = sum(int(plan.travel_ms.sum()) for plan in plans) / 60_000 / 7 / _DRIVERS
+    last, first = np.full((7, _DRIVERS), -1, np.int64), np.full((7, _DRIVERS), np.iinfo(np.int64).max)
+    for day, plan in enumerate(plans):
+        np.maximum.at(last[day], plan.car, plan.depart_ms + plan.travel_ms)
+        np.minimum.at(first[day], plan.car, plan.depart_ms)
+    # cars that drive on both of two days: those that rest longer would only raise the mean
+    both = (last[:-1] >= 0) & (last[1:] >= 0)
+    return [minutes, float((first[1:] - last[:-1])[both].mean() / _HOUR_MS)]
 
 
 @cache
@@ -350,15 +320,18 @@ MEASURES: Mapping[str, Measure] = {
     "V02": _wall_wh_per_km("leaf_ze1_62"),
     "V03": _wltp,
     "V04": _kicks,
+    "V05": _serena,
     "V06": _cold,
     "V07": _rogue,
     "V08": _leaf_days,
     "V10": _month,
     "V11": _start_hours,
-    "V15": _leaf_half_hour,
-    "V16": _dc_minutes,
-    "V19": _share_on_freeways,
-    "V20": _km_between_take_overs,
+    "V12": _in_use,
+    "V19": with_data(share_on_freeways, _file),
+    "V20": with_data(km_between_take_overs, _file),
+    "V21": with_data(transfers_per_trip, _file),
+    "V22": _gbt_message,
+    "V23": _cloud_traffic,
     "V24": _current_software,
     "V25": _large_package,
     "V26": _electric_sold,
@@ -367,5 +340,6 @@ MEASURES: Mapping[str, Measure] = {
     "V29": _sakura_sold,
     "V31": _real_energy,
     "V32": _real_cold,
+    **measures_charging.MEASURES,
 }
 """How each target's quantities are found; a target that is not here is not covered yet."""

@@ -128,7 +128,8 @@ def _rates(scenario: Scenario, city: Any, departures: np.ndarray[Any, np.dtype[n
     """Seconds per tick and per departing trip, from ticks of a world that starts in the busiest hour."""
     hours = np.bincount(departures // HOUR_MS, minlength=1)
     busiest = scenario.start + timedelta(hours=int(hours.argmax()))
-    twin = scenario.but(start=busiest, until="2h").build_on(city)
+    # the trial may reach beyond the run, and a table of temperatures need not
+    twin = scenario.but(start=busiest, until="2h", climate__table="").build_on(city)
     world: Any = twin.world
     mine = np.sort(
         np.concatenate([_departures(world, 2 * TRIAL_MS), world.others.demand.trips(0, 2 * TRIAL_MS).depart_ms])

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator
 
@@ -37,6 +37,22 @@ if TYPE_CHECKING:
     from twin.model import Twin
 
 __all__ = ["Scenario", "ScenarioError", "built_in", "keys"]
+
+FILES = (
+    ("fleet", "models"),
+    ("fleet", "case"),
+    ("demand", "trips"),
+    ("demand", "od"),
+    ("demand", "zones"),
+    ("demand", "sumo_net"),
+    ("demand", "counts"),
+    ("climate", "table"),
+    ("terrain", "elevation"),
+    ("charging", "sites"),
+    ("autonomy", "rules"),
+    ("cloud", "cells"),
+)
+"""Keys whose values are files, looked for beside the scenario file first; their content is part of the run."""
 
 LONGEST_S = 366 * 86_400
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
@@ -116,7 +132,7 @@ class Scenario(TwinSettings):
     def load(cls, name_or_path: str | Path) -> Self:
         """Read a built-in scenario by name, or a TOML file.
 
-        Files named in it (`map`, `fleet.models`, `fleet.case`) are looked for beside the scenario file first.
+        Files named in it (`map`, those of `FILES` and a policy's) are looked for beside the scenario file first.
 
         Raises
         ------
@@ -129,9 +145,12 @@ class Scenario(TwinSettings):
         raw.setdefault("name", re.sub(r"[^\w.-]+", "-", path.stem).strip("-.")[:48] or "unnamed")
         if "map" in raw:
             raw["map"] = beside(path, raw["map"])
-        if isinstance(fleet := raw.get("fleet"), dict):
-            for key in {"models", "case"} & set(fleet):
-                fleet[key] = beside(path, fleet[key])
+        for room, key in FILES:
+            if isinstance(table := raw.get(room), dict) and key in table:
+                table[key] = beside(path, table[key])
+        if isinstance(charging := raw.get("charging"), dict) and isinstance(policy := charging.get("policy"), str):
+            file, colon, function = policy.rpartition(":")
+            charging["policy"] = f"{beside(path, file)}:{function}" if colon else policy
         return cls.check(raw, place=place)
 
     @classmethod
@@ -230,6 +249,12 @@ class Scenario(TwinSettings):
             lines += [line_of(k, getattr(table, k), f.description) for k, f in type(table).model_fields.items()]
         return "\n".join(lines) + "\n"
 
+    def files(self) -> dict[str, Path]:
+        """Files that the scenario names besides its map, by key."""
+        policy, _, _ = self.charging.policy.rpartition(":")
+        named = {f"{room}.{key}": str(getattr(getattr(self, room), key, "")) for room, key in FILES}
+        return {key: Path(name) for key, name in {**named, "charging.policy": policy}.items() if name}
+
     def build(self) -> Twin:
         """Build map, fleet and world: a `mesa.Model` ready to step."""
         return self.build_on(self.city())
@@ -242,10 +267,34 @@ class Scenario(TwinSettings):
 
     def build_on(self, city: CityMap) -> Twin:
         """Build the world on a map that is at hand already."""
+        from maps.elevation import link_rise, read_elevation
+        from runs.cell_file import with_cells
+        from runs.demand.counts_file import read_counts
+        from runs.demand.given import read_given
+        from runs.weather import resolved
         from twin.model import Twin
 
+        city = with_cells(city, self.cloud.cells, self.cloud.holes)
+        given = read_given(city, self.demand, cars=self.fleet.cars, start=self.start, seed=self.seed)
+        counts = None
+        if self.demand.counts:
+            counts = read_counts(Path(self.demand.counts), city, snap_m=self.demand.snap_m)
+        rise_m = None
+        if self.terrain.elevation:
+            heights = read_elevation(Path(self.terrain.elevation))
+            rise_m, _ = link_rise(city.network, heights, place=self.terrain.elevation)
         rooms = {k: getattr(self, k) for k in type(self).model_fields if isinstance(getattr(self, k), BaseModel)}
-        return Twin(city, **rooms, seed=self.seed, start=self.start, until_s=self.until_s)
+        rooms["climate"] = resolved(self.climate, market=self.fleet.market, start=self.start, until_s=self.until_s)
+        return Twin(
+            city,
+            **rooms,
+            seed=self.seed,
+            start=self.start,
+            until_s=self.until_s,
+            given=given,
+            counts=counts,
+            rise_m=rise_m,
+        )
 
 
 def keys() -> Iterator[str]:
@@ -277,6 +326,19 @@ def seconds(until: str) -> int:
     return int(total)
 
 
+def seconds_of(text: str, option: str) -> float:
+    """A time such as 7h or 90m in seconds; `option` begins the error line.
+
+    Raises
+    ------
+    ScenarioError
+    """
+    try:
+        return float(seconds(text))
+    except ValueError as error:
+        raise ScenarioError(f"{option} {text!r}: {error}") from None
+
+
 def _spell(seconds: int) -> str:
     for unit, size in (("h", 3_600), ("m", 60)):
         if seconds % size == 0:
@@ -286,15 +348,41 @@ def _spell(seconds: int) -> str:
 
 def _deepest(error: ValidationError) -> dict[str, Any]:
     """First fault; of the branches of "a value or a list", the one that got furthest, without the branch's label."""
-    faults: list[dict[str, Any]] = [{**fault, "loc": _keys_only(fault["loc"])} for fault in error.errors()]
+    faults: list[dict[str, Any]] = [
+        {**fault, "loc": _keys_only(fault["loc"], fault["type"])} for fault in error.errors()
+    ]
     # a misspelt key explains most else that is wrong
     faults.sort(key=lambda fault: fault["type"] != "extra_forbidden")
     first = faults[0]["loc"][:2]
     return max((f for f in faults if f["loc"][:2] == first), key=lambda f: len(f["loc"]))
 
 
-def _keys_only(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    return tuple(part for i, part in enumerate(loc) if i < 2 or isinstance(part, int))
+def _keys_only(loc: tuple[int | str, ...], kind: str) -> tuple[int | str, ...]:
+    """A fault's place without the labels of branches, which are no keys of any table."""
+    tables = [m for name in Scenario.model_fields if (m := _table_of([name])) is not None]
+    inner = {
+        key for room in tables for name in room.model_fields if (m := _inside(room, name)) for key in m.model_fields
+    }
+    inner |= {key for room in tables for name in room.model_fields if (m := _inside(room, name)) for n in m.model_fields
+              if (t := _inside(m, n)) for key in t.model_fields}  # fmt: skip
+    last = len(loc) - 1 if kind == "extra_forbidden" else -1
+    return tuple(p for i, p in enumerate(loc) if i < 2 or isinstance(p, int) or p in inner or i == last)
+
+
+def _inside(table: type[BaseModel], key: str) -> type[BaseModel] | None:
+    """The class of the tables that a key holds: itself, or in a list."""
+    found = table.model_fields[key].annotation if key in table.model_fields else None
+    for part in (found, *get_args(found)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _table_of(rooms: list[str]) -> type[BaseModel] | None:
+    here: type[BaseModel] | None = Scenario
+    for room in rooms:
+        here = _inside(here, room) if here is not None else None
+    return here
 
 
 def _explain(error: Mapping[str, Any]) -> str:
@@ -321,7 +409,5 @@ def _explain(error: Mapping[str, Any]) -> str:
 
 
 def _valid_keys(rooms: list[str]) -> list[str]:
-    if not rooms:
-        return list(Scenario.model_fields)
-    field = Scenario.model_fields.get(rooms[0])
-    return list(type(field.default).model_fields) if field is not None and isinstance(field.default, BaseModel) else []
+    table = _table_of(rooms)
+    return list(table.model_fields) if table is not None else []

@@ -152,6 +152,10 @@ def toml(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml(v) for v in value) + "]"
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{k} = {toml(v)}" for k, v in value.items() if v is not None) + " }"
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from runs.folder import KEEP_STATUS, DiskError, ResultsFolder, disk_errors
+from runs.folder import KEEP_STATUS, DiskError, ResultsFolder, disk_errors, file_sha256
 from runs.progress import Moment, Progress, Report
 from runs.results import ResultsError, RunResult, is_ours
 
@@ -247,7 +247,9 @@ def _simulate(
     checkpoint_s: float,
 ) -> RunResult:
     from runs.log import logged_to
+    from twin.charging.policies import PolicyError
 
+    known = (DiskError, RunStopped, MemoryError, PolicyError)  # each has its own line and exit code
     world: Any = twin.world
     begin = time.perf_counter()
     closing: dict[str, Any] = {"status": "failed", "seconds": {"build": round(build_s, 3)}}
@@ -255,6 +257,8 @@ def _simulate(
         with logged_to(folder.part / "log.jsonl", lambda: world.now_ms / 1000) as log:
             try:
                 log.info("run of %s: %s cars, %s s", scenario.folder_name, scenario.fleet.cars, scenario.until_s)
+                for note in getattr(getattr(world, "given", None), "notes", ()):
+                    log.warning("%s", note)
                 if chain is not None and chain.resumed_s:
                     log.info("goes on from the checkpoint at %s s", chain.resumed_s[-1])
                 stop.gently, saved_at = True, time.monotonic()
@@ -272,13 +276,13 @@ def _simulate(
                 world.finish()
                 closing["seconds"]["simulate"] = round(time.perf_counter() - begin, 3)
                 closing |= _write(scenario, world, folder, log, stopped=not world.done)
-            except (DiskError, RunStopped, MemoryError):
+            except known:
                 raise
             except Exception as error:
                 log.exception("the model failed at %s s", world.now_ms / 1000)
                 closing["error"] = f"{type(error).__name__}: {error}"
                 raise
-    except (DiskError, RunStopped, MemoryError):
+    except known:
         raise
     except Exception as error:
         raise RunFailed(error, _publish(folder, world, closing, begin).path) from error
@@ -413,4 +417,5 @@ def _opening(scenario: Scenario) -> dict[str, Any]:
 def _inputs(scenario: Scenario) -> dict[str, str]:
     from runs.machine import facts_sha256
 
-    return {"scenario": scenario.sha256, "facts": facts_sha256()}
+    own = {name: file_sha256(path) for name, path in scenario.files().items() if path.is_file()}
+    return {"scenario": scenario.sha256, "facts": facts_sha256(), **own}

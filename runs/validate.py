@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from runs.folder import disk_errors
-from runs.measures import MEASURES, Measure, NeedsDataError
+from runs.measures import MEASURES, Measure
+from runs.measures_charging import NeedsDataError
 from twin import facts
 
 PASS, FAIL, NOT_COVERED, NEEDS_DATA = "pass", "fail", "not covered", "needs data"

@@ -47,12 +47,21 @@ def run_lines(result: RunResult) -> Iterator[str]:
 def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     fleet, grid, queue, cloud = (summary[k] for k in ("fleet", "grid", "queue", "cloud"))
     yield "trips", f"{fleet['trips']:,}, arrived {fleet['arrived']:,}; {fleet['driving_km']:,.0f} km driven"
+    if own := summary.get("own_demand"):
+        left = ", ".join(f"{count:,} {name}" for name, count in own["unplaced_by_reason"].items())
+        flows = f"; {own['flow_trips_per_day']:,.0f} trips a day in {own['flows']:,} flows" if own["flows"] else ""
+        yield "own demand", f"{own['placed']:,} of {own['read']:,} trips placed{flows}; left out: {left or 'nothing'}"
+    if counts := summary.get("counts"):
+        planned = (
+            f"{counts['planned_geh_under_5_before']:.0%} before the fit, {counts['planned_geh_under_5']:.0%} after"
+        )
+        driven = f"driven {counts['geh_under_5']:.0%}, {counts['driven_over_counted']:.3f} of the vehicles"
+        yield "counts, GEH under 5", f"{counts['counters']:,} counters: planned {planned}; {driven}"
     peak = f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"
     yield "grid peak at", peak if grid["peak_kw"] > 0 else "no charging"
     waited = f"{queue['waited']:,} waited (mean {queue['mean_wait_of_waiting_s'] / 60:.1f} min)"
     yield "charging", f"{queue['sessions']:,} sessions, {waited}, {queue['balked']:,} drove on at sight of the queue"
-    autonomy = summary["autonomy"]
-    yield "assisted", f"{autonomy['engaged_km']:,.0f} km; {autonomy['equipped_share']:.0%} of cars equipped"
+    yield from _assisted(summary["autonomy"])
     of = {name: figure(cloud[f"{name}_bytes"] / 1e6) for name in ("delivered", "buffered", "dropped")}
     sent = f"{of['delivered']} MB delivered, {of['buffered']} waiting, {of['dropped']} dropped"
     yield "cloud", f"{sent}; peak {figure(cloud['peak_bytes_per_s'] / 1e3)} kB/s"
@@ -74,6 +83,20 @@ def _traffic(traffic: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if traffic.get("informed_comparisons", 0):
         saved = f"{traffic['informed_hours_promised']:,.1f} h to be saved"
         yield "changed way", f"{traffic['informed_switches']:,} times, {saved}"
+
+
+def _assisted(autonomy: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How the autonomy share comes about: cars that have it, km where it may be used, km where it was."""
+    yield "assisted", f"{autonomy['engaged_km']:,.0f} km; {autonomy['equipped_share']:.0%} of cars equipped"
+    if not autonomy.get("possible_km"):
+        return
+    of = {name: autonomy[name] for name in ("share_of_equipped_km", "possible_share", "share_of_possible_km")}
+    yield "  of equipped cars' km", f"{of['share_of_equipped_km']:.1%}"
+    why = f"{of['possible_share']:.1%} of all km equipped and in the domain, {of['share_of_possible_km']:.0%} used"
+    yield "  why this share", f"{why}; {autonomy['unused_km']:,.0f} km possible and unused"
+    if autonomy.get("km_between_takeovers"):
+        per_trip = f"{autonomy['engagements_per_equipped_trip']:.2f} per trip of equipped cars"
+        yield "  engagements", f"{per_trip}; {figure(autonomy['km_between_takeovers'])} km between take-overs"
 
 
 def ledger_line(ledger: Mapping[str, int]) -> str:

@@ -7,17 +7,25 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from maps.network import MOTORROAD, RAMP, ROAD_CLASSES, TOLL_BOOTH, TUNNEL, RoadNetwork
+from maps.network import ONEWAY, RAMP, ROAD_CLASSES, TOLL_BOOTH, RoadNetwork
 from maps.toy import corridor
 from twin import facts
-from twin.autonomy import domain
-from twin.autonomy.propilot import Autonomy, AutonomyError, cause_shares, here_share
+from twin.autonomy import domain, use
+from twin.autonomy.propilot import Autonomy, AutonomyError
+from twin.autonomy.record import CAUSES
+from twin.autonomy.rules import HANDS_OFF, LEVELS
 from twin.fleet.fleet import Fleet
 from twin.settings import AutonomySettings, ClimateSettings
 from twin.traffic.traversals import Traversals
 
 HOUR = 3_600_000
-MOTORWAY, TRUNK, PRIMARY = (ROAD_CLASSES.index(name) for name in ("motorway", "trunk", "primary"))
+PRIMARY = ROAD_CLASSES.index("primary")
+
+
+def expressway(links: int, *, length_m: float = 1000.0) -> RoadNetwork:
+    """A carriageway of two lanes, where every level may be engaged."""
+    road = corridor(links, length_m=length_m, road_class="motorway", lanes=2)
+    return changed(road, link_flags=road.link_flags | ONEWAY)
 
 
 def changed(network: RoadNetwork, **columns: object) -> RoadNetwork:
@@ -38,15 +46,20 @@ def room(
     rain: float = 0.0,
     seed: int = 5,
     hours: int = 48,
+    celsius: float = 15.0,
+    year: int = 2021,
+    **knobs: object,
 ) -> Autonomy:
     fleet = Fleet(cars)
     fleet.propilot[:] = level
     fleet.driver[:] = driver
+    fleet.year[:] = year
+    knobs = {"weeks": 1000.0, "destination_set": 1.0, **knobs}
     return Autonomy(
         fleet,
         network,
-        AutonomySettings(enabled=enabled, use=use),
-        ClimateSettings(precipitation_mm_h=rain),
+        AutonomySettings(enabled=enabled, use=use, **knobs),
+        ClimateSettings(precipitation_mm_h=rain, ambient_c=celsius),
         country=country,
         model_names=["LEAF"],
         seed=seed,
@@ -89,47 +102,7 @@ def closed(autonomy: Autonomy) -> bool:
     return all(value == 0 for value in autonomy.ledger().values())
 
 
-# ------------------------------------------------------------------ domain
-
-
-def test_domain_follows_the_facts_link_by_link() -> None:
-    road = corridor(8, length_m=1000, road_class="motorway")
-    classes = road.link_class.copy()
-    flags = road.link_flags.copy()
-    radius = np.full(8, np.inf, np.float32)
-    classes[1] = classes[2] = TRUNK
-    flags[2] |= MOTORROAD
-    classes[3] = PRIMARY
-    flags[3] |= MOTORROAD
-    flags[4] |= RAMP
-    radius[5], radius[6] = 260, 240
-    flags[7] |= TUNNEL
-    road = changed(road, link_class=classes, link_flags=flags, link_radius=radius)
-
-    japan = domain.modes(road, country="JP")
-    assert japan[0].tolist() == [0] * 8
-    assert japan[1].tolist() == [1, 0, 1, 0, 0, 1, 0, 1]
-    assert japan[2].tolist() == [2, 0, 2, 0, 0, 2, 0, 2]
-    # 2.0 needs a motorway and 300 m; where only 1.0 may drive, the car falls back to it
-    assert japan[3].tolist() == [3, 0, 1, 0, 0, 1, 0, 3]
-    assert domain.modes(road, country="DE")[3].tolist() == [1, 0, 1, 0, 0, 1, 0, 1]
-
-
-@pytest.mark.parametrize(("rain", "modes"), [(0, (1, 3)), (8, (1, 3)), (8.1, (1, 1)), (15, (1, 1)), (15.1, (0, 0))])
-def test_rain_closes_the_domain_level_by_level(rain: float, modes: tuple[int, int]) -> None:
-    mode = domain.modes(corridor(2, road_class="motorway"), country="JP", precipitation_mm_h=rain)
-    assert (mode[1, 0], mode[3, 0]) == modes
-
-
-def test_unknown_road_and_empty_speed_window_are_refused() -> None:
-    table = facts.load("autonomy")
-    table["odd"]["propilot_1_0"]["highway"] = ["autobahn"]
-    with pytest.raises(domain.DomainError, match="'autobahn'; valid: motorway"):
-        domain.rules("DE", table=table)
-    table = facts.load("autonomy")
-    table["levels"]["propilot_1_0"]["speed_max_kmh_eu_us"] = 0
-    with pytest.raises(domain.DomainError, match="speed window is empty"):
-        domain.rules("DE", table=table)
+# ------------------------------------------------------------------ stretches
 
 
 def test_stretch_is_the_longest_way_through_and_breaks_at_gaps_and_tolls() -> None:
@@ -186,11 +159,13 @@ def test_v19_share_of_freeway_km_on_level_2_by_equipped_cars() -> None:
     assert closed(autonomy)
 
 
-@pytest.mark.parametrize(("level", "name"), [(1, "propilot_1_0"), (2, "propilot_1_0_navi"), (3, "propilot_2_0")])
+@pytest.mark.parametrize(
+    ("level", "name"), [(1, "propilot_1_0"), (2, "propilot_1_0_navi"), (3, "propilot_2_0"), (4, "propilot_destination")]
+)
 def test_long_trips_of_engaging_drivers_reach_the_share_of_the_facts(level: int, name: str) -> None:
     """share = P(trip) * share_of_eligible_km_when_engaged in the limit of a long stretch."""
     model = facts.load("autonomy")["model"]
-    autonomy = room(corridor(300, length_m=1000, road_class="motorway"), cars=3000, level=level, hours=4)
+    autonomy = room(expressway(300), cars=3000, level=level, hours=4)
     travel(autonomy)
     autonomy.finish()
     want = model["engage_prob_per_eligible_trip"]["regular"] * model["share_of_eligible_km_when_engaged"][name]
@@ -201,7 +176,7 @@ def test_long_trips_of_engaging_drivers_reach_the_share_of_the_facts(level: int,
 @pytest.mark.parametrize(("level", "row"), [(1, 0), (3, 1)])
 def test_v20_engaged_km_between_take_overs(level: int, row: int) -> None:
     target = next(t for t in facts.load("validation")["target"] if t["id"] == "V20")
-    autonomy = room(corridor(100, length_m=1000, road_class="motorway"), cars=1500, level=level, hours=4)
+    autonomy = room(expressway(100), cars=1500, level=level, hours=4)
     travel(autonomy)
     autonomy.finish()
     summary = autonomy.summary()
@@ -218,11 +193,11 @@ def test_causes_follow_the_measured_shares() -> None:
     autonomy.finish()
     counts = {
         name: float(autonomy.table[f"disengagements_{name}"].astype(float).sum())
-        for name in ("driver", "cut_in", "lane")
+        for name in ("driver", "cut_in", "sensor")
     }
     total = sum(counts.values())
     assert total > 10_000
-    for name, share in cause_shares(facts.load("autonomy")["events"]["aaa"]).items():
+    for name, share in use.cause_shares(facts.load("autonomy")["events"]["aaa"]).items():
         assert counts[name] / total == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / total))
 
 
@@ -231,7 +206,7 @@ def test_leaving_the_domain_ends_it_and_is_the_only_cause_without_take_overs() -
     classes = road.link_class.copy()
     classes[6:] = PRIMARY
     autonomy = room(changed(road, link_class=classes), use=10)
-    autonomy._mode_mean_mm[:] = 10**12
+    autonomy.modes["mean_mm"] = 10**12
     rows = travel(autonomy)
     autonomy.finish()
     assert rows.engaged_mm[rows.link >= 6].sum() == 0
@@ -247,13 +222,146 @@ def test_toll_booth_needs_the_driver() -> None:
     control = road.node_control.copy()
     control[4] = TOLL_BOOTH
     autonomy = room(changed(road, node_control=control), use=10)
-    autonomy._mode_mean_mm[:] = 10**12
+    autonomy.modes["mean_mm"] = 10**12
     travel(autonomy)
     autonomy.finish()
     table = autonomy.table.arrays()
-    assert table["disengagements_domain"].sum() > 30
+    assert table["disengagements_toll"].sum() > 30
+    assert table["disengagements_domain"].sum() == 0
     assert table["disengagements_arrival"].sum() > 30
     assert closed(autonomy)
+
+
+def ends(autonomy: Autonomy) -> dict[str, int]:
+    return {name: int(autonomy.table[f"disengagements_{name}"].astype(int).sum()) for name in CAUSES}
+
+
+def test_a_ramp_ends_it_and_is_named() -> None:
+    road = expressway(12)
+    flags, classes = road.link_flags.copy(), road.link_class.copy()
+    flags[8:] |= RAMP
+    classes[8:] = ROAD_CLASSES.index("motorway_link")
+    road = changed(road, link_flags=flags, link_class=classes)
+    autonomy = room(road, use=10)
+    autonomy.modes["mean_mm"] = 10**12
+    rows = travel(autonomy, speed_kmh=80)
+    autonomy.finish()
+    assert rows.engaged_mm[rows.link >= 8].sum() == 0
+    assert ends(autonomy)["ramp"] > 50 and ends(autonomy)["domain"] == 0
+    # destination management goes on to the end of the exit
+    through = room(road, use=10, level=4)
+    through.modes["mean_mm"] = 10**12
+    rows = travel(through, speed_kmh=80)
+    through.finish()
+    assert rows.engaged_mm[rows.link >= 8].sum() > 0
+    assert ends(through)["ramp"] == 0 < ends(through)["arrival"]
+
+
+def test_rain_that_sets_in_ends_it_and_is_named() -> None:
+    hours = [0.0] * 24
+    hours[1] = 20.0
+    autonomy = room(expressway(150), use=10, rain=hours)  # type: ignore[arg-type]
+    autonomy.modes["mean_mm"] = 10**12
+    rows = travel(autonomy)
+    autonomy.finish()
+    assert rows.engaged_mm[rows.exit_ms < HOUR].sum() > 0
+    assert rows.engaged_mm[rows.exit_ms >= HOUR].sum() == 0
+    assert ends(autonomy)["weather"] == autonomy.summary()["engagements"] > 50
+    assert closed(autonomy)
+
+
+def test_the_weather_of_the_hour_is_looked_up_again_when_a_run_goes_on() -> None:
+    hours = [0.0] * 24
+    hours[1] = 20.0
+    autonomy = room(expressway(30), use=10, rain=hours)  # type: ignore[arg-type]
+    autonomy._hour = 1  # all that a saved run brings back of it
+    travel(autonomy, start_ms=HOUR)
+    assert autonomy.fleet.driven_mm.sum() > 0 == autonomy.fleet.engaged_mm.sum()
+
+
+@pytest.mark.parametrize(("level", "limit_s"), [(1, 3.0), (2, 30.0)])
+def test_stops_that_are_too_long_come_at_their_rate(level: int, limit_s: float) -> None:
+    """Crawling cars stop once in 20 s for 6 s on average: exp(-limit / 6) of the stops end it."""
+    stops = facts.load("autonomy")["model"]["stops"]
+    autonomy = room(expressway(8), cars=4000, use=10, level=level, hours=12)
+    autonomy.modes["mean_mm"] = 10**12
+    travel(autonomy, speed_kmh=stops["crawl_kmh"] * 0.6)
+    autonomy.finish()
+    expected = autonomy.fleet.engaged_ms.sum() / 1000 / stops["cycle_s"] * np.exp(-limit_s / stops["mean_s"])
+    assert expected > 100
+    assert ends(autonomy)["stop"] == pytest.approx(expected, abs=4 * np.sqrt(expected))
+    fast = room(expressway(8), use=10, level=level)
+    travel(fast, speed_kmh=stops["crawl_kmh"] * 1.1)
+    fast.finish()
+    assert ends(fast)["stop"] == 0
+    assert closed(autonomy)
+
+
+def test_lane_changes_come_at_their_rate_and_bring_the_hands_back() -> None:
+    per_km = facts.load("autonomy")["model"]["lane_changes"]["per_km"]
+    for level, lanes, hands in ((1, 2, 0), (HANDS_OFF, 2, 2), (HANDS_OFF, 1, 0)):
+        road = expressway(100)
+        road = changed(road, link_lanes=np.full(100, lanes, np.uint8))
+        autonomy = room(road, cars=1000, level=level, hours=4)
+        travel(autonomy)
+        autonomy.finish()
+        found = autonomy.summary()
+        expected = found["engaged_km"] * per_km * (lanes > 1)
+        assert found["lane_changes"] == pytest.approx(expected, abs=4 * np.sqrt(expected) + 1e-9)
+        assert found["hand_changes"] == hands * found["lane_changes"]
+        assert found["transfers"] == found["engagements"] + sum(ends(autonomy).values()) + found["hand_changes"]
+
+
+def test_trips_are_counted_once_whatever_their_legs() -> None:
+    autonomy = room(expressway(20), cars=200, driver=2, use=10)
+    autonomy.fleet.propilot[:50] = 0
+    travel(autonomy, serial=3)
+    travel(autonomy, serial=3, start_ms=HOUR)
+    autonomy.finish()
+    found = autonomy.summary()
+    assert found["equipped_trips"] == found["trips_in_domain"] == 150
+    used = np.count_nonzero(autonomy.fleet.engaged_mm)
+    assert found["used_trips"] == used
+    assert found["transfers_per_used_trip"] == pytest.approx(found["transfers"] / used)
+
+
+def test_minutes_between_are_engaged_minutes_over_counts() -> None:
+    autonomy = room(expressway(40), cars=300)
+    travel(autonomy)
+    autonomy.finish()
+    found = autonomy.summary()
+    minutes = autonomy.fleet.engaged_ms.sum() / 60_000
+    assert found["minutes_between"]["driver"] == pytest.approx(minutes / ends(autonomy)["driver"])
+    assert found["minutes_between"]["stop"] is None
+    assert found["unused_km"] == pytest.approx(found["possible_km"] - found["engaged_km"])
+    assert sum(v["engaged_km"] for v in found["by_level"].values()) == pytest.approx(found["engaged_km"])
+    assert sum(v["km"] for v in found["by_hour"].values()) == pytest.approx(40 * 300)
+
+
+def test_older_japanese_cars_hold_a_lower_speed() -> None:
+    for year, kmh, holds in (
+        (2016, 99, True),
+        (2016, 101, False),
+        (2019, 114, True),
+        (2019, 116, False),
+        (2022, 124, True),
+    ):
+        autonomy = room(expressway(10), use=10, year=year)
+        travel(autonomy, speed_kmh=kmh)
+        assert (autonomy.fleet.engaged_mm.sum() > 0) == holds, (year, kmh)
+
+
+def test_without_destination_or_with_an_old_map_hands_off_becomes_hands_on() -> None:
+    for knobs in ({"destination_set": 0.0}, {"map_age_days": 400.0}):
+        bare = room(expressway(60), level=HANDS_OFF, cars=400, **knobs)
+        hands_on = room(expressway(60), level=1, cars=400)
+        travel(bare)
+        travel(hands_on)
+        assert np.array_equal(bare.fleet.engaged_mm, hands_on.fleet.engaged_mm), knobs
+    fresh = room(expressway(60), level=HANDS_OFF, cars=400, map_age_days=400.0)
+    fresh.refresh_maps(np.arange(400), at_ms=0)
+    travel(fresh)
+    assert fresh.fleet.engaged_mm.sum() > 1.1 * hands_on.fleet.engaged_mm.sum()
 
 
 def test_engaged_time_matches_engaged_distance_at_one_speed() -> None:
@@ -277,9 +385,9 @@ def test_too_fast_for_the_system() -> None:
 
 def test_a_car_that_runs_empty_inside_a_link_counts_only_what_it_drove() -> None:
     autonomy = room(corridor(6, length_m=2000, road_class="motorway"), cars=400, use=10)
-    autonomy._mode_mean_mm[:] = 10**12
-    autonomy._mode_delay_ms[:] = 1e-9
-    autonomy._mode_here[:] = 1.0
+    autonomy.modes["mean_mm"] = 10**12
+    autonomy.modes["delay_ms"] = 1e-9
+    autonomy.modes["here"] = 1.0
     everyone = np.arange(400, dtype=np.int32)
     autonomy.begin_trips(everyone, np.zeros(400, np.int64))
     rows = Traversals(400)
@@ -303,6 +411,7 @@ def test_a_car_that_runs_empty_inside_a_link_counts_only_what_it_drove() -> None
         dict(use=0.0),
         dict(enabled=False),
         dict(rain=40.0),
+        dict(rain=5.0, celsius=-6.0),
     ],
 )
 def test_nobody_engages_without_level_driver_use_or_weather(case: dict[str, object]) -> None:
@@ -327,7 +436,7 @@ def test_rows_are_split_by_hour_road_and_level_and_keep_every_millimetre() -> No
     autonomy.finish()
     table = autonomy.table.arrays()
     assert sorted(set(table["hour"].tolist())) == [0, 1]
-    assert set(table["propilot_level"].tolist()) == set(domain.LEVELS)
+    assert set(table["propilot_level"].tolist()) == set(LEVELS[:4])
     assert float(table["km"].sum()) == pytest.approx(30 * 120)
     assert closed(autonomy)
 
@@ -350,8 +459,9 @@ def test_the_ledger_notices_a_lost_metre_and_a_breach() -> None:
     travel(autonomy)
     autonomy.fleet.engaged_mm[3] += 1000
     assert autonomy.ledger()["table_engaged_mm"] == -1000
-    autonomy.link_domain[:] = False
-    travel(autonomy, start_ms=HOUR, serial=1)
+    autonomy = room(corridor(10, length_m=1000, road_class="motorway"))
+    autonomy.link_domain = np.zeros_like(autonomy.link_domain)
+    travel(autonomy)
     assert autonomy.ledger()["breach_mm"] > 0
 
 
@@ -359,7 +469,7 @@ def test_bad_input_is_named() -> None:
     road = corridor(3, road_class="motorway")
     fleet = Fleet(1)
     fleet.propilot[:] = 7
-    with pytest.raises(AutonomyError, match=r"holds 7; valid: 0 to 3"):
+    with pytest.raises(AutonomyError, match=r"holds 7; valid: 0 to 4"):
         Autonomy(
             fleet, road, AutonomySettings(), ClimateSettings(), country="JP", model_names=["a"], seed=1, horizon_ms=HOUR
         )
@@ -376,5 +486,5 @@ def test_bad_input_is_named() -> None:
 def test_share_of_stretches_is_refused_when_the_facts_contradict_each_other() -> None:
     model = facts.load("autonomy")["model"]
     model["share_of_eligible_km_when_engaged"]["propilot_1_0"] = 0.95
-    with pytest.raises(AutonomyError, match="cannot reach"):
-        here_share(model, "propilot_1_0")
+    with pytest.raises(use.UseError, match="cannot reach"):
+        use.here_share(model, "propilot_1_0")

@@ -184,7 +184,7 @@ def test_timer_users_start_at_the_tariff_night(start_h, arrive_h, first_current_
     """Hours since a start at midnight or noon; the night runs from 23:00 for 8 h; inside it nobody waits."""
     fleet = electric_fleet(1)
     charging = make(fleet, home_access=1.0, policy=None, start_h=start_h, handshake_s=0.0)
-    charging.policy = timer(23.0, 8.0)
+    charging.decisions.policy = timer(23.0, 8.0)
     charging.timer_user[:] = True
     charging.arrive(0, fleet.home_site[0], round(arrive_h * HOUR), 48 * HOUR, fleet.capacity_j[0])
     run(charging, 40 * HOUR, tick_ms=15 * MINUTE)

@@ -21,7 +21,7 @@ from runs.views import NoView
 from tests.runs_fake import install
 
 ROOT = Path(__file__).resolve().parents[1]
-COMMANDS = ("map", "run", "show", "plan", "fleet", "estimate", "compare", "validate", "doctor")
+COMMANDS = ("map", "run", "show", "plan", "fleet", "estimate", "compare", "replay", "validate", "doctor")
 
 
 @pytest.fixture
@@ -376,6 +376,9 @@ def test_a_real_run_end_to_end(tmp_path: Path) -> None:
         "map.parquet",
         "sites.parquet",
         "cells.parquet",
+        "downlink.parquet",
+        "ingest.parquet",
+        "messages.parquet",
     } == set(digests[0])
 
 

@@ -14,7 +14,7 @@ from twin import facts
 from twin.cloud import kernels
 from twin.cloud.cells import Cells, CloudError
 from twin.cloud.cloud import Cloud
-from twin.cloud.ingest import DONE, Ingest
+from twin.cloud.ingest import Ingest
 from twin.cloud.services import SERVICES, Services
 from twin.fleet.fleet import State
 from twin.settings import CloudSettings
@@ -254,11 +254,8 @@ def test_ingest_can_be_cut_anywhere_and_go_on(cut_ms: int) -> None:
         if cut:
             if cut > 60_000:
                 env.run(until=cut)
-            ingest.env = env = simpy.Environment(cut)
-            ingest.workers = simpy.Resource(env, capacity=2)
-            live = [row for row in range(len(ingest.phase)) if ingest.phase[row] != DONE]
-            for row in sorted(live, key=lambda r: (-ingest.phase[r], ingest.serial[r])):
-                env.process(ingest._work(row))
+            env = simpy.Environment(cut)
+            ingest.revive(env)
         env.run(until=900_000)
         ends.append((ingest.latency_s((0.25, 0.5, 1.0))[0], ingest._latency_ms, ingest.taken))
     assert ends[0] == ends[1]
@@ -309,7 +306,7 @@ def test_the_ledger_notices_a_lost_byte() -> None:
     talk.fleet.buffered_b[2] -= 1
     assert talk.cloud.ledger()["cars"] == 1
     talk.fleet.buffered_b[2] += 1
-    talk.cloud.store.run_bytes[talk.cloud.store.head[1]] += 1
+    talk.cloud.up.store.run_bytes[talk.cloud.up.store.head[1]] += 1
     ledger = talk.cloud.ledger()
     assert ledger["cars"] == 1
     assert ledger["cells"] == 1

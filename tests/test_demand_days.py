@@ -10,6 +10,8 @@ import pytest
 
 from maps.network import CityMap
 from maps.toy import toy_city
+from twin.chance import Stream, chance
+from twin.demand import kernels
 from twin.demand.calendar import Calendar
 from twin.demand.days import PURPOSES, DayPlan, Demand
 from twin.demand.distance import fastest
@@ -182,7 +184,11 @@ def test_commuters_leave_at_the_mean_of_the_facts() -> None:
     first = np.append(True, plan.car[1:] != plan.car[:-1])
     to_work = first & (plan.purpose == PURPOSES.index("work"))
     facts = habits("japan").archetype["commuter"]
+    odd = chance(plans.seed, Stream.DEPART, plan.car[to_work], kernels.ODD_HOURS) < plans.habits[0].odd_share
+    assert odd.mean() == pytest.approx(plans.habits[0].odd_share, abs=0.03)
     hours = plan.depart_ms[to_work] / 3_600_000 - 24
+    assert ((hours[odd] < 6) | (hours[odd] >= 9)).mean() > 0.95  # the few that are late for their evening start earlier
+    hours = hours[~odd]
     assert hours.mean() == pytest.approx(facts["depart_mean_h"], abs=0.05)
     assert hours.std() == pytest.approx(facts["depart_sd_h"], rel=0.06)  # cut at 2.5 deviations
 

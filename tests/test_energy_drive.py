@@ -345,3 +345,17 @@ def test_a_used_buffer_is_read_to_n_only():
     assert fleet.drive_ms[0] == 0
     assert fleet.battery_j[0] == fleet.capacity_j[0] // 2
     assert MODELS.matrix[fleet.model[0], Param.CAPACITY] == fleet.capacity_j[0]
+
+
+def test_a_car_on_the_hook_neither_drives_nor_gathers_energy_downhill():
+    network = road(links=4)
+    fleet = cars("leaf_ze1_40", soc=0.0005)
+    engine = drive(fleet, network, rise_m=np.array([0.0, -120.0, 0.0, -120.0]))
+    rows = passed([(0, k % 4, 50_000 * k, 50_000 * (k + 1)) for k in range(12)])
+    assert engine.spend(rows).tolist() == [0]
+    assert fleet.battery_j[0] == 0 and rows.energy_j[1:12].tolist() == [0] * 11
+    assert fleet.driven_mm[0] < 1_000_000 and fleet.driven_mm[0] + fleet.towed_mm[0] == 12_000_000
+    assert not any(engine.ledger().values())
+    fleet.battery_j[0] += 10_000_000  # charged: it drives again, and may run empty again
+    fleet.charged_j[0] += 10_000_000
+    assert not len(engine.spend(passed([(0, 0, 0, 50_000)]))) and fleet.battery_j[0] < 10_000_000

@@ -153,7 +153,7 @@ def test_set_reads_toml_values_and_text() -> None:
         ("fleet.cars=-inf", "must be a finite number"),
         ("fleet.cars=2.5", "fleet.cars: must be a valid integer"),
         ("fleet.cars=true", "fleet.cars: must be a valid integer"),
-        ("charging.policy=smart", "'uncontrolled' or 'timer'"),
+        ("charging.policy=smart", "uncontrolled, timer, tariff"),
         ("seed=99999999999999999999999", "seed: number too large"),
         ("name=../../etc", "name: must be letters"),
         ("name=..", "name: must be letters"),

@@ -21,6 +21,7 @@ from matplotlib.text import Text
 from maps.toy import toy_city
 from tests.viz_fixture import write_results, write_table
 from viz import charts, series, style
+from viz.domains import BANDS
 from viz.folder import Folder
 from viz.map import CLASS_COLOUR, draw_load, draw_map, map_figure
 from viz.overview import draw_overview, overview_figure
@@ -245,7 +246,7 @@ def test_nothing_written_on_a_map_overlaps_or_is_cut_off(stretch: tuple[float, f
     assert credit in words
     assert f"gate to roads outside ({len(city.gate_node)})" in words
     keys = figure.legends[0].get_lines()
-    assert {line.get_color() for line in keys} <= {*CLASS_COLOUR.values(), "#bdbdbd"}
+    assert {line.get_color() for line in keys} <= {*CLASS_COLOUR.values(), "#bdbdbd", *(band[2] for band in BANDS)}
     assert len(keys) >= 1
 
 

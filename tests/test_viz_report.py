@@ -118,6 +118,7 @@ def test_the_three_answers_come_first_with_their_intervals(page: Page) -> None:
     expected = [
         *[f"{heads[0]}.{end}" for end in ("mean", "low", "high")], "grid.energy_kwh", "grid.coincidence",
         *[f"{heads[1]}.{end}" for end in ("mean", "low", "high")], "autonomy.engaged_km", "autonomy.equipped_share",
+        "autonomy.share_of_equipped_km", "autonomy.possible_share",
         *[f"{heads[2]}.{end}" for end in ("mean", "low", "high")], "cloud.generated_bytes", "cloud.peak_bytes_per_s",
     ]  # fmt: skip
     assert keys[: len(expected)] == expected

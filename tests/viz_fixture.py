@@ -48,6 +48,8 @@ def write_results(
             "share": peak,
             "engaged_km": autonomy["engaged_km"],
             "equipped_share": 0.41,
+            "share_of_equipped_km": 0.31,
+            "possible_share": 0.4,
             "by_road_class": autonomy["by_road_class"],
         },
         "cloud": cloud,

@@ -172,12 +172,17 @@ class Operator(mesa.Agent[Any]):
 
 
 class Maker(mesa.Agent[Any]):
-    """The manufacturer: owns the over-the-air campaign."""
+    """The manufacturer: owns the over-the-air campaigns; `approve`, `resume`, `cancel` them."""
+
+    @property
+    def campaigns(self) -> Any:
+        """Campaigns of the scenario, in order."""
+        return self.model.world.updates.campaigns
 
     @property
     def campaign(self) -> Any:
-        """Running campaign, None when the scenario has none."""
-        return self.model.world.campaign
+        """First campaign, None when the scenario has none."""
+        return self.campaigns[0] if self.campaigns else None
 
 
 CARS: dict[Kind, type[Car]] = {

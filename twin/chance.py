@@ -68,8 +68,20 @@ class Stream(IntEnum):
     TOUR = 40
     SPEED_CHOICE = 41
     HOUSEHOLD = 42
+    DATA_CONSENT = 60
+    HOME_WIFI = 61
+    ROAMING = 62
+    UNDERGROUND = 63
+    DEALER_VISIT = 64
+    ON_PREVIOUS = 65
+    TWELVE_VOLT = 66
     INFORMED = 43
     LEARN = 44
+    OWNED_SINCE = 50
+    TIME_GAP = 51
+    DESTINATION_SET = 52
+    LANE_CHANGE = 53
+    LONG_STOP = 54
 
 
 @njit(cache=True, inline="always")

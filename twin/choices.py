@@ -54,23 +54,27 @@ def trip_question(
     *,
     metres: NDArray[np.float64],
     seconds: NDArray[np.float64],
+    rise_m: NDArray[np.float64],
     avoid: NDArray[np.int32],
     tired: NDArray[np.bool_],
     now_ms: int,
     seed: int,
 ) -> TripQuestion:
-    """Electric cars with a trip of `metres` and `seconds` before them.
+    """Electric cars with a trip of `metres` and `seconds` before them, which ends `rise_m` above where they are.
 
     `avoid` is the site each car has just left, -1 none; `tired` drivers stop at no more sites.
     """
     shape = (len(rows), SITES)
-    need = np.rint(drive.predict_j(rows, metres, seconds, at_ms=now_ms) * PLANNING_MARGIN).astype(np.int64)
+    need = np.rint(drive.predict_j(rows, metres, seconds, rise_m=rise_m, at_ms=now_ms) * PLANNING_MARGIN).astype(
+        np.int64
+    )
     socket = ((goal == fleet.home_node[rows]) & (fleet.home_site[rows] >= 0)) | (
         (goal == fleet.work_node[rows]) & (fleet.work_site[rows] >= 0)
     )
     site = np.full(shape, -1, np.int32)
     crow, kw, wait = np.zeros(shape), np.zeros(shape), np.zeros(shape)
-    low = np.flatnonzero((fleet.battery_j[rows] - need < LOOK_BELOW * fleet.capacity_j[rows]) & ~tired)
+    usable = drive.usable_j(rows, at_ms=now_ms)
+    low = np.flatnonzero((usable - need < LOOK_BELOW * fleet.capacity_j[rows]) & ~tired)
     if len(low):
         site[low], crow[low], kw[low], wait[low] = charging.candidates(fleet.node[rows[low]], rows[low], k=SITES)
     site[site == avoid[:, None]] = -1
@@ -82,7 +86,7 @@ def trip_question(
     reach = drive.predict_j(np.repeat(rows, SITES), to_site.ravel(), to_site.ravel() / SEARCH_MPS, at_ms=now_ms)
     return TripQuestion(
         rows=rows,
-        battery_j=fleet.battery_j[rows],
+        battery_j=usable,
         capacity_j=fleet.capacity_j[rows],
         need_j=need,
         charges_at_goal=socket,

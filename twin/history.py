@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.demand.days import Demand
+from twin.demand.given import GivenDays
 from twin.energy.drive import Drive
 from twin.fleet.fleet import Fleet, Kind
 
@@ -20,14 +21,14 @@ DAY_MS = 86_400_000
 MEAN_MPS = 10.0
 """Speed for the week's energy; the run itself uses the streets."""
 SITE_FROM, SITE_TO = 0.10, 0.80
-"""A battery below the first goes to a public site, which fills it to the second."""
+"""A battery with less than the first to drive on goes to a public site, which fills it to the second."""
 
 PlugIn = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.bool_]]
 
 
 def live_week(
     fleet: Fleet,
-    demand: Demand,
+    demand: Demand | GivenDays,
     drive: Drive,
     *,
     plug_in: PlugIn,
@@ -61,13 +62,14 @@ def live_week(
     battery = capacity.copy()
     for day in range(DAYS):
         # the days to come stand in for the days that were: same car, same habits
-        plan = demand.plan_day(day + 1)
+        plan = demand.usual_day(day + 1)
         metres = np.bincount(plan.car, plan.km * 1000.0, len(fleet))[rows]
         last = np.full(len(fleet), -1, np.int64)
         np.maximum.at(last, plan.car, plan.depart_ms + np.rint(plan.km / MEAN_MPS * 1e6).astype(np.int64))
         home_ms = last[rows] - demand.midnight_ms(day + 1)
         battery -= drive.predict_j(rows, metres, metres / MEAN_MPS)
-        low = battery < SITE_FROM * capacity
+        fleet.battery_j[rows] = np.maximum(battery, 0)
+        low = drive.usable_j(rows) < SITE_FROM * capacity
         battery[low] = (SITE_TO * capacity[low]).astype(np.int64)
         fleet.battery_j[rows] = battery
         came = np.flatnonzero((last[rows] >= 0) & (fleet.home_site[rows] >= 0))

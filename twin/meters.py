@@ -61,7 +61,7 @@ CARS = {
     "reason": Column("str", "", "why it is stuck; empty otherwise"),
 }
 
-PROPILOT = ("none", "1.0", "1.0 navi", "2.0")
+PROPILOT = ("none", "1.0", "1.0 navi", "2.0", "destination")
 POWERTRAIN = {Kind.ELECTRIC: "bev", Kind.EPOWER: "epower", Kind.COMBUSTION: "combustion"}
 
 
@@ -170,10 +170,12 @@ def summary(world: World) -> dict[str, Any]:
             "informed_hours_promised": world.informed.saved_ms / 3.6e6,
             "learning": [day._asdict() for day in learned.days] if learned is not None else [],
         },
+        **({} if world.given is None else {"own_demand": world.given.summary()}),
+        **({} if world.count_fit is None else {"counts": world.count_fit.summary(world.links.table)}),
         "grid": world.charging.grid_summary(),
         "autonomy": world.autonomy.summary(),
         "cloud": world.cloud.summary(),
-        "ota": world.campaign.summary(),
+        "ota": world.updates.summary(),
         "fuel": {"litres": litres, "co2_kg": co2_kg(int(fleet.fuel_ul.sum()))},
         "queue": world.charging.queue_summary(),
     }

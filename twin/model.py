@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from maps.network import CityMap
 from twin.agents import CARS, Car, Maker, Operator, Question, part
+from twin.demand.counts import Counts
+from twin.demand.given import Given
 from twin.fleet.fleet import Kind
 from twin.settings import Settings, TwinSettings
 from twin.world import World
@@ -32,8 +34,14 @@ class Twin(mesa.Model[Any, Any]):
         Length of the run, s.
     agents : mapping of Kind to type[Car]
         Other classes for cars of a kind.
+    given : Given, optional
+        Demand that the user brings, as `runs.demand.given.read_given` reads it.
+    counts : Counts, optional
+        Traffic counts, as `runs.demand.counts_file.read_counts` reads them.
+    rise_m : float64 (links,), optional
+        Height gained on each link (`maps.elevation.link_rise`).
     **rooms : Settings
-        Settings by room: fleet, demand, traffic, climate, charging, grid, autonomy, cloud, ota
+        Settings by room: fleet, demand, traffic, climate, charging, grid, autonomy, cloud, ota, terrain
         (`twin.settings.TwinSettings`); defaults where left out.
 
     Examples
@@ -54,11 +62,23 @@ class Twin(mesa.Model[Any, Any]):
         start: datetime | None = None,
         until_s: int = 86_400,
         agents: Mapping[Kind, type[Car]] | None = None,
+        given: Given | None = None,
+        counts: Counts | None = None,
+        rise_m: NDArray[np.float64] | None = None,
         **rooms: Settings,
     ) -> None:
         super().__init__(rng=seed)
         settings = TwinSettings.model_validate(rooms)
-        self.world = World(city, settings, seed=seed, start=start or datetime(2022, 10, 12), until_s=until_s)
+        self.world = World(
+            city,
+            settings,
+            seed=seed,
+            start=start or datetime(2022, 10, 12),
+            until_s=until_s,
+            given=given,
+            counts=counts,
+            rise_m=rise_m,
+        )
         kinds = {**CARS, **(agents or {})}
         self._classes = [kinds[kind] for kind in Kind]
         self.world.agent_names = [c.__name__ for c in self._classes]

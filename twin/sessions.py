@@ -1,8 +1,8 @@
 """Everything that waits, as rows of one table, and the SimPy environment that follows the world's clock.
 
-A session is a charge, an install, a large upload. What it is and what it waits for stands in its row; its SimPy
-process only waits for the moment the row names and then calls the room's step. So a process can be entered at any
-phase, and the table alone is enough to start everything again (`revive`).
+A session is a charge, an install, a large upload, the life of a charging bay. What it is and what it waits for stands
+in its row; its SimPy process only waits for the moment the row names and then calls the room's step. So a process can
+be entered at any phase, and the table alone is enough to start everything again (`revive`).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Work(IntEnum):
     CHARGE = 1
     UPLOAD = 2
     INSTALL = 3
+    REPAIR = 4
 
 
 class SessionError(ValueError):
@@ -68,7 +69,7 @@ class Sessions:
     reads its row again.
     """
 
-    rebuilt: ClassVar = ("_steps", "_columns")
+    rebuilt: ClassVar = ("_steps", "_columns", "_asleep")
     """What rooms say of themselves when they are built."""
 
     kind: NDArray[np.uint8]
@@ -86,6 +87,7 @@ class Sessions:
         self._last_serial = 0
         self._free = list(range(rows - 1, -1, -1))
         self._process: dict[int, simpy.Process] = {}
+        self._asleep: dict[int, simpy.Event] = {}
         self._steps: dict[int, Step] = {}
         self._columns: list[Grows] = []
         for name, dtype in _COLUMNS.items():
@@ -135,8 +137,14 @@ class Sessions:
             raise SessionError(f"session row {row}: due at {due} ms, but it is {self.env.now} ms already")
         self._stamp(row, phase, due)
         process = self._process[row]
-        if process is not self.env.active_process:
+        if process is self.env.active_process:
+            return
+        asleep = self._asleep.pop(row, None)
+        if asleep is None or due < 0:
             process.interrupt()
+        else:  # it waits for nothing but this: ring its own bell at the moment, as a simpy.Timeout does
+            asleep._ok, asleep._value = True, None
+            self.env.schedule(asleep, delay=due - self.env.now)
 
     def close(self, row: int) -> None:
         """End a session; called by its own step. The row keeps its values until `recycle`."""
@@ -144,6 +152,7 @@ class Sessions:
             raise SessionError(f"session row {row}: only its own step may close it")
         self.phase[row] = FREE
         self.turn.pop(row, None)
+        self._asleep.pop(row, None)
         del self._process[row]
 
     def recycle(self, row: int) -> None:
@@ -171,6 +180,7 @@ class Sessions:
             )
         self.env = env
         self.turn = dict(turns)
+        self._asleep.clear()
         self._process.clear()
         for row in rows[np.argsort(self.serial[rows])].tolist():
             self._process[row] = env.process(self._follow(row))
@@ -186,10 +196,12 @@ class Sessions:
 
     def _moment(self, row: int) -> simpy.Event:
         turn, due = self.turn.get(row), int(self.due[row])
-        alarm = self.env.event() if due < 0 else self.env.timeout(due - self.env.now)
-        if turn is None:
-            return alarm
-        return turn if due < 0 else turn | alarm
+        if turn is not None:
+            return turn if due < 0 else turn | self.env.timeout(due - self.env.now)
+        if due >= 0:
+            return self.env.timeout(due - self.env.now)
+        self._asleep[row] = alarm = self.env.event()
+        return alarm
 
     def _stamp(self, row: int, phase: int, due: int) -> None:
         self._last_serial += 1

@@ -47,6 +47,11 @@ TRIPS = {
     "reason": Column("str", "", "why it did not go on; empty otherwise"),
 }
 
+_NOT_DRIVEN: dict[str, float] = {
+    **dict.fromkeys(("depart_s", "enter_s", "arrive_s"), np.nan),
+    **dict.fromkeys(("km", "free_s", "energy_kwh", "fuel_l", "engaged_km", "charging_stops"), 0),
+}
+
 
 class Trips:
     """Plans, trips under way, and the table of ended ones.
@@ -101,6 +106,26 @@ class Trips:
         self._last = np.searchsorted(self._car, cars, side="right")
         idle = np.flatnonzero(~self.under_way)
         self._look_ahead(idle)
+
+    def refuse(
+        self,
+        cars: NDArray[np.int32],
+        purpose: NDArray[np.uint8],
+        planned_ms: NDArray[np.int64],
+        reason: NDArray[np.object_],
+    ) -> None:
+        """Write rows for trips that nobody could plan: they never become a car's."""
+        size = len(cars)
+        self.table.append(
+            trip_id=self.planned + np.arange(size),
+            car_id=cars,
+            purpose=np.array(PURPOSES, object)[purpose],
+            planned_s=planned_ms / 1000,
+            status=Status.REFUSED.name.lower(),
+            reason=reason,
+            **_NOT_DRIVEN,
+        )
+        self.planned += size
 
     def _pending(self) -> NDArray[np.int64]:
         rows = np.arange(len(self._car))
@@ -196,18 +221,10 @@ class Trips:
             trip_id=self._id[at],
             car_id=self._car[at],
             purpose=np.array(PURPOSES, object)[self._what[at]],
-            depart_s=np.nan,
-            enter_s=np.nan,
-            arrive_s=np.nan,
             planned_s=self._at[at] / 1000,
-            km=0.0,
-            free_s=0.0,
-            energy_kwh=0.0,
-            fuel_l=0.0,
-            engaged_km=0.0,
-            charging_stops=0,
             status=status.name.lower(),
             reason="" if reason == Reason.NONE else Reason(int(reason)).name.lower(),
+            **_NOT_DRIVEN,
         )
 
     def residual(self) -> int:

@@ -1,6 +1,6 @@
 """The world: bodies, one integer clock, and one tick on one page.
 
-wake → decide → apply → move → spend → queue → talk → measure. The world knows no Mesa:
+wake → decide → apply → move → spend → assist → park → queue → talk → measure. The world knows no Mesa:
 it hands questions to `ask` and gets arrays of answers.
 """
 
@@ -24,7 +24,10 @@ from twin.charging.charging import Charging
 from twin.charging.site import SITE_KINDS
 from twin.choices import plug_in_question, trip_question
 from twin.cloud.cloud import Cloud
+from twin.demand.counts import CountFit, Counts
 from twin.demand.days import Demand
+from twin.demand.given import Given, GivenDays, GivenTraffic
+from twin.demand.market import DemandError
 from twin.demand.other_traffic import OtherTraffic
 from twin.energy.drive import Drive
 from twin.events import Table
@@ -33,9 +36,9 @@ from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
 from twin.history import live_week
 from twin.meters import LinkMeter, cars_table, summary
-from twin.ota.campaign import Campaign
+from twin.ota.updates import Updates
 from twin.sessions import Sessions
-from twin.settings import TwinSettings
+from twin.settings import CampaignSettings, TwinSettings
 from twin.traffic.engine import Positions, Streets
 from twin.traffic.informed import InformedDrivers
 from twin.traffic.learning import DayTrips, learn
@@ -73,9 +76,26 @@ class World:
         Local civil time at which the clock shows 0.
     until_s : int
         Length of the run.
+    given : Given, optional
+        Demand that the user brings (`runs.demand` reads its files); it takes the place of the model's.
+    counts : Counts, optional
+        Traffic counts that the traffic outside the fleet is fitted to.
+    rise_m : float64 (links,), optional
+        Height gained on each link; the ground is level without.
     """
 
-    def __init__(self, city: CityMap, settings: TwinSettings, *, seed: int, start: datetime, until_s: int) -> None:
+    def __init__(
+        self,
+        city: CityMap,
+        settings: TwinSettings,
+        *,
+        seed: int,
+        start: datetime,
+        until_s: int,
+        given: Given | None = None,
+        counts: Counts | None = None,
+        rise_m: NDArray[np.float64] | None = None,
+    ) -> None:
         self.city = city
         self.settings = settings
         self.seed = seed
@@ -89,6 +109,9 @@ class World:
 
         self.catalogue = Catalogue.load(Path(settings.fleet.models) if settings.fleet.models else None, market=market)
         self.fleet = populate(city, self.catalogue, settings.fleet, outside_share=settings.demand.outside, seed=seed)
+        self.given = given
+        if given is not None and given.has_days:
+            given.settle(city, self.fleet)
         self.sessions = Sessions()
         driven = replace(network, link_speed=driven_speed(network))
         priority = right_of_way(driven, settings.traffic, left_hand=bool(city.meta.get("left_hand")))
@@ -97,37 +120,70 @@ class World:
         # as many weighed hierarchies as drivers know sets of travel times at one moment
         kept = min(learning, MOST_WEIGHED) + 1 + (informed > 0)
         self.router = Router(network, self.streets.physics.free_ms, kept=kept)
+        self._rise_m = np.zeros(network.n_links) if rise_m is None else rise_m
         self.drive = Drive(
-            self.fleet, self.catalogue, network, settings.climate, market, start_s_of_day=self._day_start_ms // 1000
-        )
+            self.fleet, self.catalogue, network, settings.climate, market,
+            start_s_of_day=self._day_start_ms // 1000, rise_m=self._rise_m,
+        )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
+            climate=settings.climate,
         )  # fmt: skip
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
+            start=start, timezone=str(city.meta.get("timezone", "")),
         )  # fmt: skip
-        self.cloud = Cloud(city, self.fleet, settings.cloud, self.sessions.env, seed=seed, horizon_ms=self.until_ms)
-        self.campaign = Campaign(
+        self.drive.steadied(self.autonomy.effects.steady, saving=self.autonomy.effects.saving)
+        self.cloud = Cloud(
+            city, self.fleet, settings.cloud, self.sessions.env,
+            seed=seed, horizon_ms=self.until_ms, market=market, start_s_of_day=self._day_start_ms // 1000,
+            brands=self.catalogue.brands,
+        )  # fmt: skip
+        self.updates = Updates(
             city, self.fleet, settings.ota, self.sessions.env,
-            cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms,
+            cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms, wifi=self.cloud.wifi,
+            catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
         )  # fmt: skip
-        self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
-        other_demand = OtherTraffic(
-            city, settings.demand,
-            market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
-            sample=settings.traffic.sample,
-        )  # fmt: skip
+        self._check_releases()
+        if settings.traffic.sample < 1 and ((given is not None and given.has_traffic) or counts is not None):
+            what = "own trips or matrices" if counts is None else "counts"
+            raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with {what}; valid: traffic.sample = 1")
+        self.demand: Demand | GivenDays
+        if given is not None and given.has_days:
+            self.demand = GivenDays(city, given, settings.demand, self.fleet, start=start, seed=seed)
+        else:
+            self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
+        other_demand: OtherTraffic | GivenTraffic
+        if given is not None and given.has_traffic:
+            other_demand = GivenTraffic(given, settings.demand, market=market, seed=seed, start=start)
+        else:
+            other_demand = OtherTraffic(
+                city, settings.demand,
+                market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
+                sample=settings.traffic.sample,
+            )  # fmt: skip
+        self.count_fit: CountFit | None = None
+        if counts is not None:
+            plan = self.demand.plan_day(0)
+            hour = (plan.depart_ms + self._day_start_ms) // HOUR_MS % 24
+            self.count_fit = CountFit(
+                counts, other_demand, self.router, self.streets.physics.free_ms,
+                fleet=(plan.from_node, plan.to_node, hour), into_day_h=self._day_start_ms / HOUR_MS,
+            )  # fmt: skip
         learned = None
         if learning:
-            day = DayTrips.of(self.demand, other_demand, self.until_ms)
+            day = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet))
             learned = learn(driven, settings.traffic, self.router, day, days=learning, seed=seed, priority=priority)
         self.route_choice = RouteChoice(self.router, self.streets, settings.traffic, learned=learned)
         self.informed = InformedDrivers(self.streets, self.router, settings.traffic, seed=seed)
         self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed)
         self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
+        if given is not None and len(given.refused.car):
+            left = given.refused
+            self.trips.refuse(left.car, left.purpose, np.nan_to_num(left.depart_ms), given.refused_why)
         self.links = LinkMeter(network)
 
         n = len(self.fleet)
@@ -146,6 +202,8 @@ class World:
             ("apply", self._apply),
             ("move", self._move),
             ("spend", self._spend),
+            ("assist", self._assist),
+            ("park", self._park),
             ("queue", self._queue),
             ("talk", self._talk),
             ("measure", self._measure),
@@ -189,7 +247,7 @@ class World:
         if self.now_ms % (self.settings.traffic.inform_s * 1000) < self.tick_ms:
             self._look_on_the_way()
         cars = self.trips.due(self._until)
-        cars = cars[~self.campaign.installing[cars]]
+        cars = cars[~self.updates.installing[cars]]
         # a charging stop may have been at the goal itself
         done = cars[self.trips.under_way[cars] & (self.trips.goal[cars] == self.fleet.node[cars])]
         self.trips.close(done, Status.ARRIVED, at_ms=np.maximum(self.trips.due_ms[done], self.now_ms))
@@ -223,6 +281,7 @@ class World:
             self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
             metres=routes.totals(self.city.network.link_length),
             seconds=self.route_choice.expected_ms(routes, known[electric], self.now_ms) / 1000,
+            rise_m=routes.totals(self._rise_m),
             avoid=self._tried_site[rows],
             tired=self.trips.stops[rows] >= MAX_STOPS,
             now_ms=self.now_ms,
@@ -275,7 +334,7 @@ class World:
         self.streets.depart(cars, at, routes.ptr, routes.links)
         self.informed.begin(cars, cars)
         fleet.state[cars] = State.WAITING
-        self.autonomy.begin_trips(cars, trips.trip_id[cars])
+        self.autonomy.begin_trips(cars, trips.trip_id[cars], at_ms=at)
         self._started = cars
 
     def _move(self) -> None:
@@ -293,14 +352,23 @@ class World:
         self.fleet.node[moving] = self.city.network.link_from[link]
 
     def _spend(self) -> None:
-        """Energy, assistance; then park those who have arrived."""
-        empty = self.drive.spend(self._traversals)
+        """Energy of the links that were left."""
+        self._empty = self.drive.spend(self._traversals)
+
+    def _assist(self) -> None:
+        """Driver assistance on those links, and how engaged cars will follow from now on."""
+        self.autonomy.advance(self.now_ms)
         self.autonomy.drive(self._traversals)
+        cars, gap, pace = self.autonomy.changed()
+        self.streets.follow(cars, gap=gap, pace=pace)
+
+    def _park(self) -> None:
+        """Those who have arrived, and those who ran empty."""
         arrived = self._arrivals.vehicle < len(self.fleet)
         cars = self._arrivals.vehicle[arrived].astype(np.int64)
         at = self._arrivals.at_ms[arrived]
         self.others.arrived += int((~arrived).sum())
-        for car in empty:
+        for car in self._empty:
             self._towed[car] = True
             if car not in cars:
                 self.streets.cut_short(int(car), self._until)
@@ -322,7 +390,26 @@ class World:
             self.now_ms, self._until, self._traversals, self._started, self._ended,
             np.flatnonzero(fleet.state == State.DRIVING), np.flatnonzero(fleet.state == State.PLUGGED),
         )  # fmt: skip
-        self.campaign.advance(self.now_ms, self._until)
+        self.updates.advance(self.now_ms, self._until, self.cloud.down_used_b)
+        for campaign, cars in self.updates.finished():
+            self._change(campaign, cars)
+
+    def _change(self, campaign: CampaignSettings, cars: NDArray[np.int64]) -> None:
+        """What a finished installation changes in the cars."""
+        if campaign.telemetry_period_s is not None:
+            self.cloud.set_period(cars, campaign.telemetry_period_s)
+        if campaign.charging_timer:
+            self.charging.timer_user[cars] = True
+        if campaign.propilot_release:
+            able = cars[self.autonomy.able(campaign.propilot_release)[cars]]
+            self.autonomy.upgrade(able, campaign.propilot_release, at_ms=self._until)
+        if campaign.kind == "navigation":
+            self.autonomy.refresh_maps(cars, at_ms=self._until)
+
+    def _check_releases(self) -> None:
+        """Refuse a campaign whose ProPILOT release nobody knows before anything runs."""
+        for release in {c.settings.propilot_release for c in self.updates.campaigns} - {""}:
+            self.autonomy.able(release)
 
     def _measure(self) -> None:
         """Power at the meters in this tick; hourly link figures."""
@@ -448,8 +535,8 @@ class World:
         """
         env = simpy.Environment(initial_time=self.now_ms)
         self.charging.revive(env)
-        self.cloud.ingest.revive(env)
-        self.campaign.revive(env)
+        self.cloud.revive(env)
+        self.updates.revive(env)
         while env.peek() == self.now_ms and isinstance(env._queue[0][3], simpy.events.Initialize):
             env.step()
 
@@ -494,7 +581,7 @@ class World:
         self.charging.finish(self.now_ms)
         self.autonomy.finish()
         self.cloud.finish(self.now_ms)
-        self.campaign.finish(self.now_ms)
+        self.updates.finish(self.now_ms)
 
     def tables(self) -> list[Table]:
         """The tables of the results folder."""
@@ -503,9 +590,11 @@ class World:
             self.trips.table,
             *self.charging.tables(),
             self.autonomy.table,
-            self.cloud.table,
-            self.campaign.table,
+            *self.cloud.tables(),
+            self.updates.table,
             self.links.table,
+            *([] if self.given is None else [self.given.unplaced]),
+            *([] if self.count_fit is None else [self.count_fit.table(self.links.table)]),
         ]
 
     def summary(self) -> dict[str, Any]:
@@ -540,8 +629,10 @@ class World:
             "charging": self.charging.ledger(),
             "autonomy": self.autonomy.ledger(),
             "cloud": self.cloud.ledger(),
-            "ota": self.campaign.ledger(),
+            "ota": self.updates.ledger(),
         }
+        if self.given is not None:
+            own["own_demand"] = self.given.residual()
         return own | {f"{room}.{name}": value for room, part in rooms.items() for name, value in part.items()}
 
 

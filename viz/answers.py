@@ -63,7 +63,12 @@ _PLAN = (
         "of fleet distance with ProPILOT engaged",
         ("autonomy_share",),
         ("autonomy.share", "share"),
-        (("engaged distance", "autonomy.engaged_km", "km"), ("cars with ProPILOT", "autonomy.equipped_share", "share")),
+        (
+            ("engaged distance", "autonomy.engaged_km", "km"),
+            ("cars with ProPILOT", "autonomy.equipped_share", "share"),
+            ("of equipped cars' distance", "autonomy.share_of_equipped_km", "share"),
+            ("distance in the domain of an equipped car", "autonomy.possible_share", "share"),
+        ),
     ),
     (
         "Cloud traffic",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from maps.network import ROAD_CLASSES, CityMap
 from viz import series
+from viz.domains import draw_domains
 from viz.folder import Folder, Names, Rows
 from viz.streets import Origin, Streets, streets_of
 from viz.style import INK, MUTED, SITE_COLOURS, STREET, drawable, house_style, new_figure, write_png
@@ -44,7 +45,7 @@ LOAD_STEPS = 64
 
 
 def draw_map(city: CityMap, path: Path | str) -> Path:
-    """Draw a map file as PNG: streets by class, gates, charging sites, radio cells.
+    """Draw a map file as PNG: streets by class, operating domains, gates, charging sites, radio cells.
 
     Approach roads beyond the extract are left out; their gates are marked.
 
@@ -68,6 +69,7 @@ def map_figure(city: CityMap) -> Figure:
     box = streets.box()
     figure = new_figure(*_page(box))
     ax = figure.subplots()
+    bands = draw_domains(ax, city, streets)
     _street_base(ax, streets, coloured=True)
     cells = _within(box, city.cell_x, city.cell_y)
     marks = (
@@ -90,7 +92,8 @@ def map_figure(city: CityMap) -> Figure:
     counts = f"{int(streets.inside.sum()):,} directed links, {km:,.0f} km, {homes:,} homes"
     ax.set_title(f"{drawable(str(city.meta.get('name') or 'map'))}: {counts}")
     _attribution(ax, drawable(str(city.meta.get("attribution", ""))))
-    figure.legend(handles=[*_class_keys(streets), *ax.get_legend_handles_labels()[0]], loc="outside right upper")
+    handles = [*_class_keys(streets), *bands, *ax.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside right upper")
     return figure
 
 

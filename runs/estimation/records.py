@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runs.estimates import MOST_GROUPS, column, load_by_group
-from twin.autonomy.domain import LEVELS as _LEVELS
+from twin.autonomy.rules import LEVELS as _LEVELS
 from twin.fleet.cohorts import KIND_WORDS
 from twin.fleet.fleet import Kind
 from twin.meters import PROPILOT

@@ -36,7 +36,7 @@ steps = st.lists(
 def test_every_byte_is_delivered_waiting_or_dropped(steps, uplink, generation, hole, outage, limit, seed) -> None:  # type: ignore[no-untyped-def]
     talk = Talk(12, generation=generation, cell_uplink_mbit_s=uplink, outage=outage, seed=seed)
     talk.cloud.cells.outage[:] = hole
-    talk.cloud.store.limit_b[:] = limit
+    talk.cloud.up.store.limit_b[:] = limit
     links = talk.city.network.n_links
     for moving, plugged, length, driven, place in steps:
         talk.fleet.state[:] = State.PARKED

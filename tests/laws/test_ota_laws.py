@@ -36,7 +36,7 @@ def test_books_close_after_every_tick(ticks, package_mb, downlink, works, spoils
     campaign = rollout.campaign
     campaign._install_works = (works, works)
     campaign._download_fails = spoils
-    campaign.cells.outage[:] = 0.2
+    campaign.air.cells.outage[:] = 0.2
     for length, place in ticks:
         state = np.array([State.PARKED, State.DRIVING, State.PLUGGED, State.QUEUED, State.STUCK])[
             (place + np.arange(30)) % 5

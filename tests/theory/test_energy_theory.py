@@ -182,7 +182,7 @@ def test_a_trace_that_is_none_is_refused(bad):
         trace_energy(params_of(MODELS, "leaf_ze1_40"), bad)
 
 
-def link_energy(speed_kmh, slack, *, length=1000.0, car="leaf_ze1_40"):
+def link_energy(speed_kmh, slack, *, length=1000.0, car="leaf_ze1_40", climb=0.0):
     """Traction, braked energy (J) and moving seconds of a link without a sign at its end."""
     f, p = link_profile(), params_of(MODELS, car)
     free = speed_kmh / 3.6
@@ -190,7 +190,7 @@ def link_energy(speed_kmh, slack, *, length=1000.0, car="leaf_ze1_40"):
     busy = max(calm, f[kernels.BUSY_0] + f[kernels.BUSY_V] * free)
     return kernels.wheel(
         length, free, length / free, calm, busy, 0.0, slack * length / free,
-        p[Param.INERTIA], p[Param.A], p[Param.B], p[Param.C], f,
+        p[Param.INERTIA], p[Param.A], p[Param.B], p[Param.C], climb, f,
     )  # fmt: skip
 
 
@@ -291,3 +291,48 @@ def test_engine_covers_a_hard_pull_and_rests_when_braking():
     made, on = kernels.engine(20e3 * seconds, seconds, low, low, high, False, control, 55e3)
     assert made == pytest.approx(20e3 * seconds + high - low)  # 30 kW would give 600 kJ, more than the 475 kJ of room
     assert kernels.engine(-1e5, seconds, low, low, high, True, control, 55e3) == (0.0, False)
+
+
+def spent_on(rise_m, *, car="leaf_ze1_40", kmh=72.0):
+    """Battery energy of a car over one free kilometre that rises by `rise_m`, J; steady speed, nothing braked away."""
+    network = road(links=1, speed_kmh=kmh)
+    fleet = cars(car, soc=0.6)
+    engine = drive(fleet, network, rise_m=np.array([float(rise_m)]))
+    engine._profile[[kernels.CALM_0, kernels.CALM_V, kernels.CALM_MIN, kernels.BUSY_0, kernels.BUSY_V]] = 0.0
+    engine._road[:, [kernels.CALM, kernels.BUSY]] = 0.0
+    before = int(fleet.battery_j[0])
+    engine.spend(passed([(0, 0, 0, 50_000)]))
+    assert not any(engine.ledger().values())
+    return before - int(fleet.battery_j[0])
+
+
+def test_uphill_costs_the_height_over_the_drives_efficiency():
+    p = params_of(MODELS, "leaf_ze1_40")
+    height = p[Param.MASS] * 9.81 * 30.0
+    assert spent_on(30) - spent_on(0) == pytest.approx(height / p[Param.ETA_DRIVE], abs=2)
+
+
+def test_downhill_gives_back_what_the_road_does_not_hold():
+    p = params_of(MODELS, "leaf_ze1_40")
+    v = 20.0
+    load = (p[Param.A] + p[Param.B] * v + p[Param.C] * v * v) * 1000.0
+    gentle = 0.5 * load / (p[Param.MASS] * 9.81)  # the road load holds all of it: no braking
+    assert spent_on(0) - spent_on(-gentle) == pytest.approx(0.5 * load / p[Param.ETA_DRIVE], abs=2)
+    steep = 60.0
+    surplus = p[Param.MASS] * 9.81 * steep - load
+    given = load / p[Param.ETA_DRIVE] + surplus * p[Param.REGEN_SHARE] * p[Param.ETA_REGEN]
+    assert spent_on(0) - spent_on(-steep) == pytest.approx(given, abs=2)
+
+
+@pytest.mark.parametrize("climb", [-3000.0, -400.0, -1.0, 0.0, 1.0, 500.0])
+def test_traction_less_braking_is_road_load_and_height(climb):
+    f, p = link_profile(), params_of(MODELS, "leaf_ze1_40")
+    flat, sloped = link_energy(50, 1.4), link_energy(50, 1.4, climb=climb)
+    assert (sloped[0] - sloped[1]) - (flat[0] - flat[1]) == pytest.approx(1000.0 * climb, abs=1e-6)
+    assert sloped[0] >= 0 and sloped[1] >= 0 and len(f) and p[Param.MASS] > 0
+    near = link_energy(50, 1.4, climb=climb + 1e-6)
+    assert near[0] == pytest.approx(sloped[0], abs=0.01)  # no step anywhere
+
+
+def test_up_and_down_costs_more_than_the_level_road():
+    assert spent_on(50) + spent_on(-50) > 2 * spent_on(0)

@@ -1,143 +1,284 @@
 """Where each ProPILOT level may be engaged: the operating domain, link by link.
 
-The rules are data (`facts/autonomy.toml`, table `odd`): road classes, curve radius,
-rain, country of the high-definition map, fastest speed. ProPILOT 2.0 falls back to 1.0
-where only 1.0 may drive (`levels.propilot_2_0.falls_back_to`), so a link has a *mode*
-per level: which function would be at work there, 0 when none.
-
-Gradient is a rule of the facts too, but the map has no heights yet; it is not applied.
+The rules are data (`facts/autonomy.toml`, tables `domain` and `domain_case`): road classes,
+ramps, lanes, curve radius, gradient, tunnels, country and age of the high-definition map,
+rain, snow, light, speed window. ProPILOT 2.0 falls back to 1.0 where only 1.0 may drive, so a
+link has a *mode* per level: which level's function would be at work there, 0 when none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from maps.network import MOTORROAD, RAMP, ROAD_CLASSES, TOLL_BOOTH, TUNNEL, RoadNetwork
-from twin import facts
+from maps.network import MOTORROAD, ONEWAY, RAMP, ROAD_CLASSES, TOLL_BOOTH, TUNNEL, RoadNetwork
+from twin.autonomy.rules import LEVELS, RulesError, known_level, load_rules
 
-LEVELS = ("none", "propilot_1_0", "propilot_1_0_navi", "propilot_2_0")
-"""Values of `fleet.propilot`, by name."""
-
-NONE, SINGLE_LANE, NAVI_LINK, HANDS_OFF = range(4)
+_ABOUT = {"source", "confidence", "note", "jp_mapped_expressway_km"}
+_LIGHT = ("any", "day")
 
 
-class DomainError(ValueError):
+class DomainError(RulesError):
     """A rule of the operating domain makes no sense; the message names it and says what is valid."""
 
 
-@dataclass(frozen=True)
+class Conditions(NamedTuple):
+    """Weather and light at a moment."""
+
+    precipitation_mm_h: float = 0.0
+    snow: bool = False
+    dark: bool = False
+
+
+FAIR = Conditions()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """Where one level may be engaged.
 
     Attributes
     ----------
-    roads : tuple of str
+    roads : sequence of str
         Road classes, or `<class>_motorroad` for roads of that class signed for motor vehicles only.
-    countries : tuple of str or None
-        ISO codes where its map exists; None when it needs no map.
+    ramps : bool
+        Whether ramps of those classes belong to it.
+    min_lanes : int
+        Fewest lanes in the direction of travel.
+    divided : bool
+        Whether the road must be one-way, as carriageways of divided roads are.
     min_radius_m : float
         Smallest curve radius, m.
-    max_precipitation_mm_h : float
-        Heaviest rain or snow, mm/h.
+    max_grade : float
+        Steepest gradient, rise over run; applied where heights are given.
     tunnels : bool
-        Whether tunnels belong to the domain.
-    max_speed_kmh : float
-        Fastest speed at which it holds the car, km/h.
+        Whether tunnels belong to it.
+    light : str
+        "any", or "day": not between sunset and sunrise.
+    max_precipitation_mm_h, max_snow_mm_h : float
+        Heaviest rain and snow, mm/h of water.
+    speed_kmh : sequence of float
+        Slowest and fastest speed at which it holds the car, km/h.
+    max_speed_kmh_by_year : mapping
+        By country: fastest speed from a model year on, in ascending years.
+    countries : sequence of str or None
+        ISO codes where its map exists; None when it needs no map.
+    max_map_age_days : float or None
+        Age at which the car's map is too old.
+    needs_destination : bool
+        Whether it works only on trips with a destination set.
+    falls_back_to : str or None
+        Level whose function works where this one's does not.
     """
 
-    roads: tuple[str, ...]
-    countries: tuple[str, ...] | None
-    min_radius_m: float
-    max_precipitation_mm_h: float
-    tunnels: bool
-    max_speed_kmh: float
+    roads: Sequence[str]
+    ramps: bool = False
+    min_lanes: int = 1
+    divided: bool = False
+    min_radius_m: float = 0.0
+    max_grade: float = float("inf")
+    tunnels: bool = True
+    light: str = "any"
+    max_precipitation_mm_h: float = float("inf")
+    max_snow_mm_h: float = float("inf")
+    speed_kmh: Sequence[float] = (0.0, float("inf"))
+    max_speed_kmh_by_year: Mapping[str, Any] | None = None
+    countries: Sequence[str] | None = None
+    max_map_age_days: float | None = None
+    needs_destination: bool = False
+    falls_back_to: str | None = None
 
     def __post_init__(self) -> None:
         for road in self.roads:
-            if road.removesuffix("_motorroad") not in ROAD_CLASSES:
-                raise DomainError(
-                    f"operating domain: unknown road {road!r}; valid: {', '.join(ROAD_CLASSES)}, or with _motorroad"
-                )
-        for name in ("min_radius_m", "max_precipitation_mm_h", "max_speed_kmh"):
+            if str(road).removesuffix("_motorroad") not in ROAD_CLASSES:
+                raise DomainError(f"unknown road {road!r}; valid: {', '.join(ROAD_CLASSES)}, or with _motorroad")
+        for name in ("min_lanes", "min_radius_m", "max_grade", "max_precipitation_mm_h", "max_snow_mm_h"):
             value = getattr(self, name)
-            if not value >= 0:
-                raise DomainError(f"operating domain: {name} is {value}, must be 0 or more")
-        if self.max_speed_kmh == 0:
-            raise DomainError("operating domain: the speed window is empty (max_speed_kmh is 0)")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise DomainError(f"{name} is {value!r}, must be a number of 0 or more")
+        for name in ("ramps", "divided", "tunnels", "needs_destination"):
+            if not isinstance(getattr(self, name), bool):
+                raise DomainError(f"{name} is {getattr(self, name)!r}, must be true or false")
+        if self.light not in _LIGHT:
+            raise DomainError(f"light is {self.light!r}; valid: {', '.join(_LIGHT)}")
+        if not isinstance(self.speed_kmh, Sequence) or len(self.speed_kmh) != 2 or not self.speed_kmh[0] >= 0:
+            raise DomainError(f"speed_kmh is {self.speed_kmh!r}, must be [slowest, fastest] in km/h")
+        for fastest in (self.speed_kmh[1], *(v for k in (self.max_speed_kmh_by_year or {}).values() for _, v in k)):
+            if not fastest > self.speed_kmh[0]:
+                raise DomainError(f"the speed window is empty ({self.speed_kmh[0]:g} to {fastest:g} km/h)")
+        for country, steps in (self.max_speed_kmh_by_year or {}).items():
+            years = [year for year, _ in steps]
+            if years != sorted(set(years)):
+                raise DomainError(f"max_speed_kmh_by_year: years of {country} are out of order: {years}")
+        if self.falls_back_to is not None:
+            known_level(self.falls_back_to, "falls_back_to")
+
+    def fastest_mps(self, country: str, year: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Fastest speed of cars of these model years, m/s."""
+        out = np.full(len(year), float(self.speed_kmh[1]))
+        for first, kmh in (self.max_speed_kmh_by_year or {}).get(country, ()):
+            out[year >= first] = kmh
+        steps = (self.max_speed_kmh_by_year or {}).get(country, ())
+        if steps:  # older than the first known: as the first
+            out[year < steps[0][0]] = steps[0][1]
+        return out / 3.6
+
+    def closed(self, now: Conditions) -> bool:
+        """Whether weather or darkness closes the domain as a whole."""
+        heaviest = self.max_snow_mm_h if now.snow else self.max_precipitation_mm_h
+        return now.precipitation_mm_h > heaviest or (now.dark and self.light == "day")
+
+    def covers(self, country: str) -> bool:
+        """Whether a country has the map that the rule needs, if it needs one."""
+        return self.countries is None or country in self.countries
 
 
-def rules(country: str, *, table: Mapping[str, Any] | None = None) -> tuple[Rule | None, ...]:
-    """Rules of all levels in one country, in the order of LEVELS.
+def rules(
+    *,
+    table: Mapping[str, Any] | None = None,
+    case: str = "facts",
+    map_countries: Sequence[str] | None = None,
+    place: str = "facts/autonomy.toml",
+) -> tuple[Rule | None, ...]:
+    """Rules of all levels, in the order of LEVELS; None for cars without assistance.
 
     Parameters
     ----------
+    table : mapping, optional
+        As `load_rules` gives it.
+    case : str
+        Name of a table of `domain_case`.
+    map_countries : sequence of str, optional
+        Countries with a high-definition map, instead of those in the data.
+    place : str
+        Begins error lines.
+
+    Raises
+    ------
+    DomainError, RulesError
+        Unknown case, level, road or key; empty speed window; a number out of range.
+    """
+    table = load_rules() if table is None else table
+    if case not in table["domain_case"]:
+        raise DomainError(f"autonomy.domain: unknown case {case!r}; valid: {', '.join(table['domain_case'])}")
+    changes = table["domain_case"][case]
+    for level in set(changes) - _ABOUT - {"every"}:
+        known_level(level, f"{place}: domain_case.{case}")
+    for level in table["domain"]:
+        known_level(level, f"{place}: domain")
+    made: list[Rule | None] = [None]
+    for name in LEVELS[1:]:
+        where = f"{place}: domain.{name}"
+        fields = _fields(table["domain"], name, changes, where)
+        if map_countries is not None and "countries" in fields:
+            fields["countries"] = tuple(map_countries)
+        unknown = sorted(set(fields) - set(Rule.__dataclass_fields__))
+        if unknown:
+            raise DomainError(f"{where}: unknown key {unknown[0]!r}; valid: {', '.join(Rule.__dataclass_fields__)}")
+        try:
+            made.append(Rule(**fields))
+        except RulesError as error:
+            raise DomainError(f"{where}: {error}") from None
+    return tuple(made)
+
+
+def _fields(domain: Mapping[str, Any], name: str, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Keys of one level: those of the level it is like, its own, then what the case changes."""
+    if name not in domain:
+        raise DomainError(f"{where}: is missing")
+    own = {k: v for k, v in domain[name].items() if k not in _ABOUT}
+    base: dict[str, Any] = {}
+    like = own.pop("like", None)
+    if like is not None:
+        known_level(like, f"{where}: like")
+        if LEVELS.index(like) >= LEVELS.index(name):
+            raise DomainError(f"{where}: like must name a level before it, is {like!r}")
+        base = _fields(domain, like, changes, where)
+    return {**base, **own, **changes.get("every", {}), **changes.get(name, {})}
+
+
+def closed(made: Sequence[Rule | None], now: Conditions) -> tuple[bool, ...]:
+    """Levels whose domain weather or darkness closes as a whole."""
+    return tuple(rule is not None and rule.closed(now) for rule in made)
+
+
+def allowed(
+    network: RoadNetwork,
+    rule: Rule,
+    *,
+    country: str,
+    conditions: Conditions = FAIR,
+    grade: NDArray[np.float64] | None = None,
+) -> NDArray[np.bool_]:
+    """Links where one rule lets the driver engage, shape (n_links,).
+
+    Parameters
+    ----------
+    network : RoadNetwork
+    rule : Rule
     country : str
         ISO 3166 alpha-2 code of the map.
-    table : mapping, optional
-        Replaces `facts/autonomy.toml`.
-
-    Notes
-    -----
-    Source: facts `autonomy.odd` and `autonomy.levels`. Navi-link adds functions, not roads, so
-    it has the rule of 1.0. Speeds of the 2021 cars in Japan, of European and US cars elsewhere.
+    conditions : Conditions
+        Weather and light.
+    grade : ndarray, shape (n_links,), optional
+        Gradient of each link, rise over run; maps hold no heights, so it is flat when left out.
     """
-    table = facts.load("autonomy") if table is None else table
-    levels = table["levels"]["propilot_1_0"]
-    fastest = float(levels["speed_max_kmh_2021_jp" if country == "JP" else "speed_max_kmh_eu_us"])
-
-    def rule(odd: Mapping[str, Any]) -> Rule:
-        # "<class>_excluded" in the facts says in words that ramps are out; ramps are never in the domain
-        roads = tuple(road for road in odd["highway"] if not road.endswith("_excluded"))
-        return Rule(
-            roads=roads,
-            countries=tuple(odd["country"]) if "country" in odd else None,
-            min_radius_m=float(odd["min_curve_radius_m"]),
-            max_precipitation_mm_h=float(odd["max_precip_mm_h"]),
-            tunnels=bool(odd.get("tunnels", True)),
-            max_speed_kmh=fastest,
-        )
-
-    single = rule(table["odd"]["propilot_1_0"])
-    return None, single, single, rule(table["odd"]["propilot_2_0"])
-
-
-def allowed(network: RoadNetwork, rule: Rule, *, country: str, precipitation_mm_h: float) -> NDArray[np.bool_]:
-    """Links where one rule lets the driver engage, shape (n_links,)."""
-    if rule.countries is not None and country not in rule.countries:
-        return np.zeros(network.n_links, bool)
-    if precipitation_mm_h > rule.max_precipitation_mm_h:
+    if rule.closed(conditions) or not rule.covers(country):
         return np.zeros(network.n_links, bool)
     road = np.zeros(network.n_links, bool)
     for name in rule.roads:
         same = network.link_class == ROAD_CLASSES.index(name.removesuffix("_motorroad"))
         road |= same & network.has(MOTORROAD) if name.endswith("_motorroad") else same
-    road &= ~network.has(RAMP) & (network.link_radius >= rule.min_radius_m)
+    road &= network.link_radius >= rule.min_radius_m
+    # a ramp and a toll lane have one lane each; lanes and separation are asked of the road itself
+    main = ~network.has(RAMP)
+    road &= ~main | (network.link_lanes >= rule.min_lanes)
+    if rule.divided:
+        road &= ~main | network.has(ONEWAY)
+    if not rule.ramps:
+        road &= main
     if not rule.tunnels:
         road &= ~network.has(TUNNEL)
+    if grade is not None:
+        road &= np.abs(grade) <= rule.max_grade
     return road
 
 
 def modes(
-    network: RoadNetwork, *, country: str, precipitation_mm_h: float = 0.0, table: Mapping[str, Any] | None = None
+    network: RoadNetwork,
+    made: Sequence[Rule | None],
+    *,
+    country: str,
+    conditions: Conditions = FAIR,
+    grade: NDArray[np.float64] | None = None,
 ) -> NDArray[np.uint8]:
     """Which function may be at work for a car of each level on each link.
 
     Returns
     -------
-    ndarray of uint8, shape (4, n_links)
-        Row is the car's level; the value indexes LEVELS and is 0 outside the domain.
+    ndarray of uint8, shape (2, len(LEVELS), n_links)
+        First index: 0 with everything the level may need, 1 without destination or with a map
+        that is too old. Second: the car's level. The value indexes LEVELS, 0 outside the domain.
     """
-    mode = np.zeros((len(LEVELS), network.n_links), np.uint8)
-    for level, rule in enumerate(rules(country, table=table)):
-        if rule is not None:
-            mode[level, allowed(network, rule, country=country, precipitation_mm_h=precipitation_mm_h)] = level
-    fallback = mode[HANDS_OFF] == NONE
-    mode[HANDS_OFF, fallback] = mode[SINGLE_LANE, fallback]
+    inside = [
+        np.zeros(network.n_links, bool)
+        if rule is None
+        else allowed(network, rule, country=country, conditions=conditions, grade=grade)
+        for rule in made
+    ]
+    mode = np.zeros((2, len(LEVELS), network.n_links), np.uint8)
+    for level, rule in enumerate(made):
+        if rule is None:
+            continue
+        below = LEVELS.index(rule.falls_back_to) if rule.falls_back_to else 0
+        fallback = np.where(inside[below], below, 0) if below else 0
+        mode[0, level] = np.where(inside[level], level, fallback)
+        bare = rule.needs_destination or rule.max_map_age_days is not None
+        mode[1, level] = fallback if bare else mode[0, level]
     return mode
 
 

@@ -3,106 +3,39 @@
 Every equipped car runs one process. On each trip the driver does or does not use the
 system (`begin_trips`). On each unbroken stretch of its operating domain that is long
 enough, such a driver does or does not switch it on, after a delay; it then runs until a
-take-over (exponential distance: cut-in, lane keeping, own choice) or until the domain
-ends. Links are split at these moments to the millimetre.
+take-over (exponential distance: cut-in, lane keeping, own choice), a stop that is too long,
+a speed it does not hold, or until the domain ends. Links are split at these moments to the
+millimetre. A release changes a car's level at a moment (`upgrade`).
 
-Parameters are `facts/autonomy.toml`, table `model`. The facts give the share of eligible
-km that an engaging driver covers (0.60 for 1.0), the mean distance between take-overs and
-the mean delay; the share of stretches on which such a driver switches on follows from
-these three at motorway speed (see `here_share`).
+Parameters are `facts/autonomy.toml`; see docs/autonomy.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from maps.network import ROAD_CLASSES, TOLL_BOOTH, RoadNetwork
-from twin import facts
-from twin.autonomy import domain, kernels
-from twin.autonomy.domain import LEVELS
+from maps.network import RAMP, ROAD_CLASSES, TOLL_BOOTH, RoadNetwork
+from twin.autonomy import domain, kernels, record, use
+from twin.autonomy.conditions import Weather
+from twin.autonomy.effects import Changed, Effects
+from twin.autonomy.releases import Release, ReleaseError, hardware, lacking, releases
+from twin.autonomy.rules import LEVELS, load_rules
 from twin.chance import Stream, chance
-from twin.events import Column, Table
+from twin.events import Table
 from twin.fleet.fleet import Fleet
 from twin.settings import AutonomySettings, ClimateSettings
 from twin.traffic.traversals import Traversals
 
-MOTORWAY_KMH = 100.0
-"""Speed at which the facts' engaged share is taken: free flow on Japanese expressways."""
-
-USER_TYPES = ("never", "occasional", "regular")
-"""Values of `fleet.driver`."""
-
-CAUSES = ("domain", "driver", "cut_in", "lane", "speed", "arrival")
-"""Why assistance ended: left the domain, driver's choice, cut-in, lane keeping, too fast, trip over."""
-
-_HOUR_MS = 3_600_000
-_COUNT = "i8"
-COLUMNS: dict[str, Column] = {
-    "hour": Column("i4", "h", "hour of the run in which the link was left, 0 the first"),
-    "road_class": Column("str", "", "OSM highway value"),
-    "model": Column("str", "", "car model"),
-    "propilot_level": Column("str", "", "none, propilot_1_0, propilot_1_0_navi, propilot_2_0"),
-    "km": Column("f8", "km", "driven"),
-    "engaged_km": Column("f8", "km", "driven with assistance engaged"),
-    "possible_km": Column("f8", "km", "driven where the car's level may be engaged"),
-    "engagements": Column(_COUNT, "", "times it was switched on"),
-    "disengagements_domain": Column(_COUNT, "", "ended because the domain ended (ramp, ordinary road, toll booth)"),
-    "disengagements_driver": Column(_COUNT, "", "ended by the driver's choice"),
-    "disengagements_cut_in": Column(_COUNT, "", "taken over because another car cut in"),
-    "disengagements_lane": Column(_COUNT, "", "taken over because lane keeping failed"),
-    "disengagements_speed": Column(_COUNT, "", "ended above the fastest speed the system holds"),
-    "disengagements_arrival": Column(_COUNT, "", "still engaged when the trip ended"),
-}
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 
 
 class AutonomyError(ValueError):
     """Driver assistance cannot be set up; the message is one line."""
-
-
-def here_share(table: dict[str, Any], level: str, *, speed_kmh: float = MOTORWAY_KMH) -> float:
-    """Share of long stretches on which an engaging driver switches the system on.
-
-    On a long stretch where it is switched on, distance D between take-overs and delay d
-    at speed v leave D / (D + v d) of the km engaged; the facts ask for `s` of all
-    eligible km, so the share of stretches is s (D + v d) / D.
-
-    Source: facts `autonomy.model`.
-
-    Examples
-    --------
-    >>> from twin import facts
-    >>> round(here_share(facts.load("autonomy")["model"], "propilot_1_0"), 2)
-    0.78
-    """
-    mean_km = float(table["engaged_segment_km_mean"][level])
-    gap_km = float(table["reengage_delay_s_mean"]) / 3600 * speed_kmh
-    share = float(table["share_of_eligible_km_when_engaged"][level]) * (mean_km + gap_km) / mean_km
-    if not 0 <= share <= 1:
-        raise AutonomyError(
-            f"facts autonomy.model: {level} cannot reach its share of eligible km (needs {share:.2f} of all stretches)"
-        )
-    return share
-
-
-def cause_shares(events: dict[str, Any]) -> dict[str, float]:
-    """Shares of take-overs by cause on real roads (facts `autonomy.events.aaa`).
-
-    Cut-ins and lane-keeping faults come at their measured rate times the share that needs
-    the driver; what is left of the rate of interventions is the driver's own choice. The
-    measured split of the hands-on systems is used for all levels.
-    """
-    every = 1 / float(events["hands_on_system_miles_between_interventions"])
-    cut_in = float(events["cut_in_needs_intervention_share"]) / float(events["cut_in_miles_between"]) / every
-    lane = (
-        float(events["lane_centering_needs_intervention_share"]) / float(events["lane_centering_miles_between"]) / every
-    )
-    if cut_in + lane > 1:
-        raise AutonomyError("facts autonomy.events.aaa: cut-ins and lane faults exceed all interventions")
-    return {"driver": 1 - cut_in - lane, "cut_in": cut_in, "lane": lane}
 
 
 class Autonomy:
@@ -111,8 +44,8 @@ class Autonomy:
     Parameters
     ----------
     fleet : Fleet
-        Reads `propilot`, `model`, `driver`; writes `engaged_mm`, `engaged_ms`, `domain_mm`.
-        The level is read at every link, so an update may change it during a run.
+        Reads `propilot`, `model`, `driver`, `year`; writes `engaged_mm`, `engaged_ms`, `domain_mm`.
+        The level is read at every link, so a release may change it during a run.
     network : RoadNetwork
     settings : AutonomySettings
     climate : ClimateSettings
@@ -124,19 +57,32 @@ class Autonomy:
     seed : int
     horizon_ms : int
         End of the run, ms; rows more than an hour after it (a tick may overshoot) are refused.
+    start : datetime, optional
+        Civil time of the first millisecond.
+    timezone : str
+        IANA name of the map's zone, for sunset.
+    layers : dict, optional
+        Link arrays by rules and weather, to be shared by several on one network.
 
     Attributes
     ----------
-    link_mode : ndarray of uint8, shape (4, n_links)
-        Function at work per level and link, 0 outside the domain.
-    link_domain : ndarray of bool, shape (4, n_links)
-    link_long : ndarray of bool, shape (4, n_links)
+    link_mode : ndarray of uint8, shape (2, len(LEVELS), n_links)
+        Function at work in the weather of now, see `domain.modes`.
+    link_domain : ndarray of bool, shape (len(LEVELS), n_links)
+        Where each level may be engaged now.
+    link_long : ndarray of bool, shape as `link_mode`
         Domain that belongs to a stretch long enough to switch on
         (facts `min_eligible_segment_km_to_engage`). The stretch is the longest one that leads
         through the link, since a car is not asked for the rest of its route.
     table : Table
         `autonomy`, one row per hour, road class, model and level with kilometres.
     """
+
+    rebuilt: ClassVar = (
+        "rules", "releases", "heard", "_sensors", "_weather", "_fair", "_layers", "_seen_hour",
+        "link_mode", "link_long", "link_domain",
+    )  # fmt: skip
+    """What a fresh one has, or makes from the hour, so that a saved run need not hold it."""
 
     def __init__(
         self,
@@ -149,85 +95,274 @@ class Autonomy:
         model_names: Sequence[str],
         seed: int,
         horizon_ms: int,
+        start: datetime | None = None,
+        timezone: str = "",
+        layers: dict[Any, Any] | None = None,
     ) -> None:
-        table = facts.load("autonomy")
-        model = table["model"]
+        place = settings.rules or "facts/autonomy.toml"
+        table = load_rules(settings.rules)
         self.fleet = fleet
         self.network = network
+        self.settings = settings
+        self.climate = climate
+        self.country = country
+        self.timezone = timezone
+        self.heard: Callable[..., None] | None = None
+        """Told of every call that changes anything, see `twin.autonomy.journal`; no part of the state."""
         self.seed = seed
         self.horizon_ms = horizon_ms
+        self.start = start or datetime(2022, 10, 12)
         self.model_names = tuple(model_names)
         if fleet.size and int(fleet.model.max()) >= len(self.model_names):
             raise AutonomyError(f"fleet.model holds {int(fleet.model.max())}, model_names has {len(self.model_names)}")
         if int(fleet.propilot.max()) >= len(LEVELS):
             raise AutonomyError(f"fleet.propilot holds {int(fleet.propilot.max())}; valid: 0 to {len(LEVELS) - 1}")
+        if settings.level is not None:
+            fleet.propilot[fleet.propilot > 0] = LEVELS.index(settings.level)
 
-        self.link_mode = domain.modes(network, country=country, precipitation_mm_h=climate.precipitation_mm_h)
-        self.link_domain = self.link_mode > 0
-        enough_m = 1000 * float(model["min_eligible_segment_km_to_engage"])
-        self.link_long = np.array(
-            [
-                domain.stretch_m(network, row, enough_m=enough_m) >= enough_m - 1e-6 if row.any() else row
-                for row in self.link_domain
-            ]
+        self.rules = domain.rules(table=table, case=settings.domain, map_countries=settings.map_countries, place=place)
+        self.releases = releases(table, place=place)
+        self._sensors = hardware(table)
+        self._built_as = np.minimum(fleet.propilot, LEVELS.index("propilot_2_0")).astype(np.uint8)
+        self._planned = self._plan(settings)
+        self.lacked: dict[str, int] = {}
+        """Cars that planned releases were not put on, for want of a sensor or of the step before."""
+
+        self._weather = Weather(
+            climate,
+            start=self.start,
+            timezone=timezone,
+            latitude_deg=float(network.node_lat.mean()),
+            longitude_deg=float(network.node_lon.mean()),
+            snow_at_or_below_c=float(table["weather"]["snow_at_or_below_c"]),
         )
-        self._link_toll = network.node_control[network.link_to] == TOLL_BOOTH
-        self._link_mm = np.rint(network.link_length * 1000).astype(np.int64)
-        self._link_group = network.link_class.astype(np.int64)
+        self._enough_m = 1000 * float(table["model"]["min_eligible_segment_km_to_engage"])
+        self._layers: dict[Any, Any] = {} if layers is None else layers
+        self._about = repr(self.rules)
+        self._fair = self._layer(domain.FAIR)[0][0].copy()
+        self._links = np.zeros(network.n_links, kernels.LINK)
+        self._links["mm"] = np.rint(network.link_length * 1000)
+        self._links["group"] = network.link_class
+        self._links["toll"] = network.node_control[network.link_to] == TOLL_BOOTH
+        self._links["ramp"] = network.has(RAMP)
+        self._links["lanes"] = network.link_lanes
+        self._hour = 0
+        self._see_weather(0)
 
-        share = model["engage_prob_per_eligible_trip"]
-        propensity = np.array([float(share[name]) for name in USER_TYPES]) * settings.use
-        self._propensity = np.minimum(propensity, 1.0) * settings.enabled
-        self._mode_mean_mm = np.ones(len(LEVELS), np.int64)
-        self._mode_here = np.zeros(len(LEVELS))
-        self._mode_delay_ms = np.full(len(LEVELS), 1000 * float(model["reengage_delay_s_mean"]))
-        self._mode_max_mm_ms = np.zeros(len(LEVELS))
-        for row, (name, rule) in enumerate(zip(LEVELS, domain.rules(country), strict=True)):
-            if rule is not None:
-                self._mode_mean_mm[row] = round(1e6 * float(model["engaged_segment_km_mean"][name]))
-                self._mode_here[row] = here_share(model, name)
-                self._mode_max_mm_ms[row] = rule.max_speed_kmh / 3.6
-        causes = cause_shares(table["events"]["aaa"])
-        self._mode_cause = np.tile(np.cumsum([causes[name] for name in ("driver", "cut_in", "lane")]), (len(LEVELS), 1))
+        share = table["model"]["engage_prob_per_eligible_trip"]
+        propensity = np.array([float(share[name]) for name in use.USER_TYPES]) * settings.use
+        self._propensity = propensity * settings.enabled
+        self._learning = table["model"]["learning"]
+        given, known = settings.destination_set, table["model"]["destination"]
+        self._destination = np.array([float(known.get(name, 1.0)) if given is None else given for name in LEVELS])
+        self.modes = use.mode_records(table, self.rules)
+        self._crawl_mm_ms = float(table["model"]["stops"]["crawl_kmh"]) / 3.6
+        self.effects = Effects(fleet, settings, table, seed=seed)
 
         size = fleet.size
-        self._will = np.full(size, kernels.NOT_THIS_TRIP, np.uint8)
-        self._inside = np.zeros(size, np.uint8)
-        self._wait_ms = np.zeros(size, np.int64)
-        self._left_mm = np.zeros(size, np.int64)
-        self._at_mode = np.ones(size, np.uint8)
-        self._serial = np.zeros(size, np.int64)
-        self._count = np.zeros(size, np.int64)
-        self._last_group = np.full(size, -1, np.int64)
-        self._hour = 0
+        self.cars = np.zeros(size, kernels.CAR)
+        self.cars["at_mode"] = 1
+        self.cars["serial"] = self.cars["group"] = -1
+        first = self.rules[1]
+        assert first is not None
+        self.cars["max_mm_ms"] = first.fastest_mps(country, fleet.year)
+        self._owned_ms = self._since(settings.weeks)
+        self._release_ms = np.zeros(size, np.int64)
+        self._factor = np.ones(size)
+        self._map_ms = np.full(size, -round(settings.map_age_days * _DAY_MS), np.int64)
         self._tally = np.zeros((len(ROAD_CLASSES) * len(self.model_names) * len(LEVELS), kernels.FIELDS), np.int64)
+        self._trips = np.zeros(3, np.int64)  # that met the domain, with use, of equipped cars
         self._breaches = 0
         self._start = [column.copy() for column in (fleet.driven_mm, fleet.engaged_mm, fleet.domain_mm)]
-        self.table = Table("autonomy", COLUMNS)
+        self.table = Table("autonomy", record.COLUMNS)
+
+    # ------------------------------------------------------------------ domain
+
+    def _layer(self, now: domain.Conditions) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Modes and long stretches in this weather; weathers that close the same levels share them."""
+        key = (self._about, self._enough_m, domain.closed(self.rules, now))
+        if key not in self._layers:
+            self._layers[key] = self._new_layer(now)
+        found: tuple[NDArray[np.uint8], NDArray[np.bool_]] = self._layers[key]
+        return found
+
+    def _new_layer(self, now: domain.Conditions) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        mode = domain.modes(self.network, self.rules, country=self.country, conditions=now)
+        long = np.zeros(mode.shape, np.bool_)
+        done: dict[bytes, NDArray[np.bool_]] = {}
+        for index in np.ndindex(mode.shape[:2]):
+            inside = mode[index] > 0
+            if inside.any():
+                key = inside.tobytes()
+                if key not in done:
+                    metres = domain.stretch_m(self.network, inside, enough_m=self._enough_m)
+                    done[key] = metres >= self._enough_m - 1e-6
+                long[index] = done[key]
+        return mode, long
+
+    def _see_weather(self, hour: int) -> None:
+        self._seen_hour = hour
+        self.link_mode, self.link_long = self._layer(self._weather.at(hour))
+        self.link_domain = self.link_mode[0] > 0
+
+    # ------------------------------------------------------------------ releases
+
+    def _plan(self, settings: AutonomySettings) -> list[tuple[int, str]]:
+        planned: list[tuple[int, str]] = []
+        for hour, name in settings.releases:
+            release = self._named(name)
+            at_ms = round(hour * _HOUR_MS)
+            if self.start < release.date:
+                raise ReleaseError(
+                    f"autonomy.releases: {name} is of {release.date:%Y-%m}, the run starts on {self.start:%Y-%m-%d}"
+                )
+            if planned and at_ms < planned[-1][0]:
+                raise ReleaseError(f"autonomy.releases: hours are out of order at {name}")
+            planned.append((at_ms, name))
+        return planned
+
+    def _named(self, name: str) -> Release:
+        if name not in self.releases:
+            raise ReleaseError(f"autonomy.releases: no release {name!r}; valid: {', '.join(self.releases)}")
+        return self.releases[name]
+
+    def able(self, release: str) -> NDArray[np.bool_]:
+        """Cars that a release can be put on: at a step before it, with every sensor; shape (n_cars,)."""
+        wanted = self._named(release)
+        enough = np.array([not lacking(wanted, sensors) for sensors in self._sensors])
+        can: NDArray[np.bool_] = np.isin(self.fleet.propilot, wanted.before) & enough[self._built_as]
+        return can
+
+    def upgrade(self, rows: ArrayLike, release: str, *, at_ms: int = 0) -> None:
+        """Put a release on cars: their level, and so domain and use, change from this moment.
+
+        Drivers learn the new function as they learned the first: use goes from what it was
+        to `use_factor` times that over some weeks.
+
+        Parameters
+        ----------
+        rows : array of int
+            Cars; those of `able` qualify.
+        release : str
+            Name of a `[[release]]`.
+        at_ms : int
+            Moment, ms.
+
+        Raises
+        ------
+        ReleaseError
+            Unknown release, or a car that lacks a sensor or the step before it.
+        """
+        cars = np.atleast_1d(np.asarray(rows, np.int64))
+        if self.heard is not None:
+            self.heard("upgrade", cars=cars, release=release, at_ms=at_ms)
+        self._upgrade(cars, release, at_ms)
+
+    def _upgrade(self, cars: NDArray[np.int64], release: str, at_ms: int) -> None:
+        wanted = self._named(release)
+        refused = cars[~self.able(release)[cars]]
+        if len(refused):
+            car = int(refused[0])
+            less = lacking(wanted, self._sensors[self._built_as[car]])
+            model = self.model_names[int(self.fleet.model[car])]
+            why = (
+                f"lacks {', '.join(less)}" if less else f"has {LEVELS[self.fleet.propilot[car]]}, not a step before it"
+            )
+            raise ReleaseError(f"release {release!r}: {model} (car {car}) {why}")
+        self.fleet.propilot[cars] = wanted.gives
+        self._release_ms[cars] = at_ms
+        self._factor[cars] *= wanted.use_factor
+
+    def refresh_maps(self, rows: ArrayLike, *, at_ms: int = 0) -> None:
+        """Give cars the map of this moment, as an update of navigation data does."""
+        if self.heard is not None:
+            self.heard("maps", cars=rows, at_ms=at_ms)
+        self._map_ms[np.asarray(rows, np.int64)] = at_ms
+
+    def advance(self, now_ms: int) -> None:
+        """Put the scenario's planned releases on the cars when they are due."""
+        if self.heard is not None:
+            self.heard("advance", now_ms=now_ms)
+        while self._planned and self._planned[0][0] <= now_ms:
+            at_ms, name = self._planned.pop(0)
+            can = self.able(name)
+            self.lacked[name] = int(np.count_nonzero((self.fleet.propilot > 0) & ~can))
+            self._upgrade(np.flatnonzero(can), name, at_ms)
+
+    # ------------------------------------------------------------------ drivers
+
+    def _since(self, weeks: float | None) -> NDArray[np.int64]:
+        """When drivers got their cars, ms from the start: some day of the year of sale, at the latest now."""
+        size = self.fleet.size
+        if weeks is not None:
+            return np.full(size, -round(weeks * 7 * _DAY_MS), np.int64)
+        into_year = (self.start - datetime(self.start.year, 1, 1)).total_seconds() * 1000
+        u = chance(self.seed, Stream.OWNED_SINCE, np.arange(size))
+        years = self.start.year - self.fleet.year.astype(np.float64)
+        since = -into_year - years * 365.25 * _DAY_MS + u * 365.25 * _DAY_MS
+        moments: NDArray[np.int64] = np.minimum(np.rint(since), 0).astype(np.int64)
+        return moments
+
+    def propensity(self, cars: NDArray[np.integer], at_ms: ArrayLike = 0) -> NDArray[np.float64]:
+        """Probability that each of these cars' drivers uses assistance on a trip that begins now."""
+        owned = use.learned(use.weeks_between(self._owned_ms[cars], at_ms), self._learning)
+        newer = use.learned(use.weeks_between(self._release_ms[cars], at_ms), self._learning)
+        grown = owned + (self._factor[cars] - 1) * newer
+        chosen: NDArray[np.float64] = np.minimum(self._propensity[self.fleet.driver[cars]] * grown, 1.0)
+        return chosen
 
     @property
     def engaged(self) -> NDArray[np.bool_]:
         """Cars with assistance engaged now, shape (n_cars,)."""
-        engaged: NDArray[np.bool_] = self._will == kernels.ENGAGED
+        engaged: NDArray[np.bool_] = self.cars["will"] == kernels.ENGAGED
         return engaged
 
-    def begin_trips(self, cars: NDArray[np.integer], trip_serials: NDArray[np.int64]) -> None:
+    def begin_trips(self, cars: NDArray[np.integer], trip_serials: NDArray[np.int64], *, at_ms: ArrayLike = 0) -> None:
         """Draw for each starting trip whether its driver will use assistance.
 
         Parameters
         ----------
         cars, trip_serials : ndarray, shape (n,)
             Rows, and a number that is different for every trip of one car.
+        at_ms : int or array
+            When the trips begin, ms.
         """
         if not len(cars):
             return
+        if self.heard is not None:
+            self.heard("begin", cars=cars, serials=trip_serials, at_ms=at_ms)
+        own, level = self.cars, self.fleet.propilot[cars]
         u = chance(self.seed, Stream.ENGAGE_TRIP, cars, trip_serials)
-        uses = (u < self._propensity[self.fleet.driver[cars]]) & (self.fleet.propilot[cars] > 0)
-        self._will[cars] = np.where(uses, kernels.NOT_HERE, kernels.NOT_THIS_TRIP)
-        self._inside[cars] = 0
+        uses = (u < self.propensity(cars, at_ms)) & (level > 0)
+        own["will"][cars] = np.where(uses, kernels.NOT_HERE, kernels.NOT_THIS_TRIP)
+        own["inside"][cars] = 0
         # the next leg of the same trip (after a charging stop) goes on with the trip's random numbers
-        self._count[cars] = np.where(self._serial[cars] == trip_serials, self._count[cars], 0)
-        self._serial[cars] = trip_serials
+        fresh = own["serial"][cars] != trip_serials
+        own["count"][cars] = np.where(fresh, 0, own["count"][cars])
+        own["seen"][cars] = np.where(fresh, 0, own["seen"][cars])
+        own["serial"][cars] = trip_serials
+        self._trips[2] += int(np.count_nonzero(fresh & (level > 0)))
+        own["bare"][cars] = self._bare(cars, trip_serials, np.broadcast_to(np.asarray(at_ms, np.int64), (len(cars),)))
+
+    def _bare(
+        self, cars: NDArray[np.integer], serials: NDArray[np.int64], at_ms: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Trips without a destination set, and cars whose map is too old, for levels that need them."""
+        level = self.fleet.propilot[cars]
+        out = np.zeros(len(cars), np.bool_)
+        age_days = (at_ms - self._map_ms[cars]) / _DAY_MS
+        for row, rule in enumerate(self.rules):
+            here = np.flatnonzero(level == row)
+            if rule is None or not len(here):
+                continue
+            if rule.needs_destination:
+                u = chance(self.seed, Stream.DESTINATION_SET, cars[here], serials[here])
+                out[here] |= u >= self._destination[row]
+            if rule.max_map_age_days is not None:
+                out[here] |= age_days[here] > rule.max_map_age_days
+        return out
+
+    # ------------------------------------------------------------------ driving
 
     def drive(self, traversals: Traversals) -> None:
         """Account rows `[:n]`: fills `engaged_mm`, at most `driven_mm`, and the fleet's columns.
@@ -240,9 +375,13 @@ class Autonomy:
         n = traversals.n
         if n == 0:
             return
+        if self.heard is not None:
+            self.heard("drive", rows=traversals)
         end_ms = traversals.exit_ms[:n]
         if int(end_ms[-1]) > self.horizon_ms + _HOUR_MS:
             raise AutonomyError(f"traversal at {int(end_ms[-1])} ms lies beyond the horizon of {self.horizon_ms} ms")
+        if self._seen_hour != self._hour:  # put back from a saved run
+            self._see_weather(self._hour)
         first = 0
         while first < n:
             hour = int(end_ms[first]) // _HOUR_MS
@@ -250,88 +389,49 @@ class Autonomy:
                 raise AutonomyError(f"traversal at {int(end_ms[first])} ms comes after hour {self._hour} has begun")
             if hour > self._hour:
                 self._flush(hour)
+                self._see_weather(hour)
             last = int(np.searchsorted(end_ms, (hour + 1) * _HOUR_MS))
-            self._drive(traversals, first, last)
+            self._breaches += self._drive(traversals, first, last)
             first = last
-        with_it = np.flatnonzero(traversals.engaged_mm[:n])
-        level = self.fleet.propilot[traversals.car[with_it]]
-        self._breaches += int(
-            traversals.engaged_mm[with_it][~self.link_domain[level, traversals.link[with_it]]].sum()
-            + np.maximum(traversals.engaged_mm[with_it] - traversals.driven_mm[with_it], 0).sum()
-        )
 
-    def _drive(self, traversals: Traversals, first: int, last: int) -> None:
+    def _drive(self, t: Traversals, first: int, last: int) -> int:
         fleet = self.fleet
-        kernels.drive(
-            first,
-            last,
-            traversals.car,
-            traversals.link,
-            traversals.enter_ms,
-            traversals.exit_ms,
-            traversals.driven_mm,
-            traversals.engaged_mm,
-            self._link_mm,
-            self._link_group,
-            self.link_mode,
-            self.link_long,
-            self._link_toll,
-            fleet.propilot,
-            fleet.model,
-            len(self.model_names),
-            self._will,
-            self._inside,
-            self._wait_ms,
-            self._left_mm,
-            self._at_mode,
-            self._serial,
-            self._count,
-            self._last_group,
-            fleet.engaged_mm,
-            fleet.engaged_ms,
-            fleet.domain_mm,
-            self._mode_mean_mm,
-            self._mode_here,
-            self._mode_delay_ms,
-            self._mode_max_mm_ms,
-            self._mode_cause,
-            self._tally,
-            self.seed,
-            int(Stream.ENGAGE_SEGMENT),
-            int(Stream.DISENGAGE),
-            int(Stream.DISENGAGE_CAUSE),
-        )
+        breach: int = kernels.drive(
+            first, last, t.car, t.link, t.enter_ms, t.exit_ms, t.driven_mm, t.engaged_mm,
+            self._links, self.link_mode, self._fair, self.link_long, fleet.propilot, fleet.model, len(self.model_names),
+            self.cars, self.modes, fleet.engaged_mm, fleet.engaged_ms, fleet.domain_mm, self._tally, self._trips,
+            self._crawl_mm_ms, self.seed, int(Stream.ENGAGE_SEGMENT), int(Stream.DISENGAGE),
+            int(Stream.DISENGAGE_CAUSE), int(Stream.LANE_CHANGE), int(Stream.LONG_STOP),
+        )  # fmt: skip
+        # judged apart from the kernel's own count, by the table that a reader would look at
+        level = fleet.propilot[t.car[first:last]]
+        engaged, driven = t.engaged_mm[first:last], t.driven_mm[first:last]
+        outside = ~self.link_domain[level, t.link[first:last]]
+        return max(breach, int(engaged[outside].sum() + np.maximum(engaged - driven, 0).sum()))
 
     def end_trips(self, cars: NDArray[np.integer]) -> None:
         """Tell that these cars' trips are over: assistance that is still engaged ends on arrival."""
         if not len(cars):
             return
-        still = cars[self._will[cars] == kernels.ENGAGED]
-        np.add.at(self._tally[:, kernels.BY_ARRIVAL], self._last_group[still], 1)
-        self._will[cars] = kernels.NOT_THIS_TRIP
-        self._inside[cars] = 0
+        if self.heard is not None:
+            self.heard("end", cars=cars)
+        still = cars[self.cars["will"][cars] == kernels.ENGAGED]
+        np.add.at(self._tally[:, kernels.FIRST_CAUSE + kernels.ARRIVAL], self.cars["group"][still], 1)
+        self.cars["will"][cars] = kernels.NOT_THIS_TRIP
+        self.cars["inside"][cars] = 0
+
+    def changed(self) -> Changed:
+        """Cars that went on or off since the last call, for the traffic engine and the energy room."""
+        return self.effects.changed(self.engaged)
+
+    # ------------------------------------------------------------------ results
 
     def finish(self) -> None:
         """Write the rows of the hour that is still open."""
         self._flush(self._hour)
 
     def _flush(self, hour: int) -> None:
-        rows = np.flatnonzero(self._tally.any(axis=1))
-        tally = self._tally[rows]
-        road_and_model, level = np.divmod(rows, len(LEVELS))
-        road, model = np.divmod(road_and_model, len(self.model_names))
-        counts = {f"disengagements_{name}": tally[:, kernels.BY_DOMAIN + k] for k, name in enumerate(CAUSES)}
-        self.table.append(
-            hour=np.full(len(rows), self._hour),
-            road_class=np.array(ROAD_CLASSES, object)[road],
-            model=np.array(self.model_names, object)[model],
-            propilot_level=np.array(LEVELS, object)[level],
-            km=tally[:, kernels.DRIVEN_MM] / 1e6,
-            engaged_km=tally[:, kernels.ENGAGED_MM] / 1e6,
-            possible_km=tally[:, kernels.POSSIBLE_MM] / 1e6,
-            engagements=tally[:, kernels.ENGAGEMENTS],
-            **counts,
-        )
+        record.append_hour(self.table, self._hour, self._tally, self.model_names)
         self._tally[:] = 0
         self._hour = hour
 
@@ -353,8 +453,8 @@ class Autonomy:
         def written(column: str) -> int:
             return int(np.rint(self.table[column].astype(np.float64) * 1e6).astype(np.int64).sum())
 
-        ends = sum(int(self.table[f"disengagements_{name}"].astype(np.int64).sum()) for name in CAUSES)
-        ends += int(open_[kernels.BY_DOMAIN :].sum())
+        ends = sum(int(self.table[f"disengagements_{name}"].astype(np.int64).sum()) for name in record.CAUSES)
+        ends += int(open_[kernels.FIRST_CAUSE :].sum())
         starts = int(self.table["engagements"].astype(np.int64).sum()) + int(open_[kernels.ENGAGEMENTS])
         return {
             "breach_mm": self._breaches,
@@ -366,33 +466,12 @@ class Autonomy:
         }
 
     def summary(self) -> dict[str, Any]:
-        """The `autonomy` part of summary.json; call after `finish`.
-
-        `share` is engaged km over all km of the fleet, `possible_share` the same for km inside
-        the domain; `by_road_class` gives both kilometres per class.
-        """
-        km = {name: self.table[name].astype(np.float64) for name in ("km", "engaged_km", "possible_km")}
-        road = self.table["road_class"]
-        equipped = self.table["propilot_level"] != LEVELS[0]
-        total = float(km["km"].sum())
-        by_class = {}
-        for name in ROAD_CLASSES:
-            here = road == name
-            if here.any():
-                driven, engaged = float(km["km"][here].sum()), float(km["engaged_km"][here].sum())
-                by_class[name] = {"km": driven, "engaged_km": engaged, "share": engaged / driven if driven else 0.0}
-        takeovers = sum(
-            int(self.table[f"disengagements_{name}"].astype(np.int64).sum()) for name in ("driver", "cut_in", "lane")
+        """The `autonomy` part of summary.json, see `record.summary_of`; call after `finish`."""
+        with_domain, used, equipped = self._trips.tolist()
+        found = record.summary_of(
+            self.table,
+            equipped=int(np.count_nonzero(self.fleet.propilot)),
+            cars=self.fleet.size,
+            trips={"equipped_trips": equipped, "trips_in_domain": with_domain, "used_trips": used},
         )
-        engaged_km, equipped_km = float(km["engaged_km"].sum()), float(km["km"][equipped].sum())
-        return {
-            "share": engaged_km / total if total else 0.0,
-            "engaged_km": engaged_km,
-            "possible_km": float(km["possible_km"].sum()),
-            "possible_share": float(km["possible_km"].sum()) / total if total else 0.0,
-            "equipped_share": float(np.count_nonzero(self.fleet.propilot) / self.fleet.size),
-            "share_of_equipped_km": engaged_km / equipped_km if equipped_km else 0.0,
-            "engagements": int(self.table["engagements"].astype(np.int64).sum()),
-            "takeovers": takeovers,
-            "by_road_class": by_class,
-        }
+        return {**found, "releases_lacked": dict(self.lacked)}

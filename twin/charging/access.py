@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,29 @@ from scipy.spatial import cKDTree
 from maps.network import OUTSIDE, ROAD_CLASSES, CityMap
 from twin import facts
 from twin.chance import Stream, chance
-from twin.charging.site import CCS, CHADEMO, DC_SOCKETS, FAST_FROM_KW, TYPE1, TYPE2, SiteKind, Sites, Socket
+from twin.charging.site import (
+    CCS,
+    CHADEMO,
+    DC_SOCKETS,
+    FAST_FROM_KW,
+    TYPE1,
+    TYPE2,
+    ChargingError,
+    SiteKind,
+    Sites,
+    Socket,
+)
+from twin.charging.site_file import read_own_sites
 from twin.fleet.fleet import Fleet, Kind
 from twin.grid.feeders import Feeders, cluster, split
 from twin.settings import ChargingSettings
 
 WORK_SOCKETS = 4
 """Sockets of a full workplace site; workplaces near each other share one, because the fleet is a sample."""
+
+DEGREE_M = 111_320.0
+FARTHEST_M = 2000.0
+"""A site of the scenario that lies farther from every street is a mistake in its file."""
 
 MAIN_ROADS = tuple(
     ROAD_CLASSES.index(c) for c in ("trunk", "trunk_link", "primary", "primary_link", "secondary", "secondary_link")
@@ -49,11 +66,17 @@ def home_access(market: str) -> float:
 
 
 def work_access(market: str) -> float:
-    """Share of electric commuters with a socket at work: the share of energy charged there stands in for it.
+    """Share of electric commuters with a socket at work.
 
-    Facts charging `location_split_energy`.
+    The share of all energy that is charged at work, over the share of their charges that drivers who have a socket
+    there do there. Facts charging `location_split_energy` and `plug_in.ev_project_leaf_2011_2013`.
     """
-    return float(facts.load("charging")["location_split_energy"][market]["work"])
+    known = facts.load("charging")
+    cohort = known["plug_in"]["ev_project_leaf_2011_2013"]
+    at_work = (
+        cohort["with_workplace_access"]["work"] + cohort["with_workplace_access_all_leaf_2015_report"]["work"]
+    ) / 2
+    return float(min(known["location_split_energy"][market]["work"] / at_work, 1.0))
 
 
 def build_sites(
@@ -71,6 +94,7 @@ def build_sites(
     builder.workplaces()
     builder.stations()
     builder.scenario_sites()
+    builder.own_sites()
     return builder.sites.freeze(dc_eta=dc_eta)
 
 
@@ -79,6 +103,13 @@ def _groups(key: NDArray[Any], rows: NDArray[np.int64]) -> Iterator[tuple[int, N
     order = np.argsort(key, kind="stable")
     keys, first = np.unique(key[order], return_index=True)
     yield from zip(keys.tolist(), np.split(rows[order], first[1:]), strict=False)
+
+
+def _slow_and_fast(sockets: list[Socket]) -> Iterator[tuple[SiteKind, list[Socket]]]:
+    """Sockets of a station as up to two sites."""
+    fast = [s for s in sockets if s.kind in DC_SOCKETS and s.kw >= FAST_FROM_KW]
+    slow = [s for s in sockets if s not in fast]
+    yield from ((kind, some) for kind, some in ((SiteKind.PUBLIC, slow), (SiteKind.FAST, fast)) if some)
 
 
 class _Builder:
@@ -166,24 +197,53 @@ class _Builder:
         city = self.city
         for station, name in zip(range(len(city.charger_osm)), city.charger_names, strict=False):
             rows = range(*np.searchsorted(city.socket_charger, [station, station + 1]))
-            fast: list[Socket] = []
-            slow: list[Socket] = []
-            for r in rows:
-                socket = Socket(int(city.socket_kind[r]), int(city.socket_count[r]), float(city.socket_kw[r]))
-                (fast if socket.kind in DC_SOCKETS and socket.kw >= FAST_FROM_KW else slow).append(socket)
+            sockets = [
+                Socket(int(city.socket_kind[r]), int(city.socket_count[r]), float(city.socket_kw[r])) for r in rows
+            ]
             label = name or f"station {int(city.charger_osm[station])}"
             at = (float(city.charger_x[station]), float(city.charger_y[station]))
             public = bool(city.charger_public[station])
-            for kind, sockets in ((SiteKind.PUBLIC, slow), (SiteKind.FAST, fast)):
-                if sockets:
-                    self.add_station(kind, int(city.charger_node[station]), at, label, sockets, open_to_all=public)
+            for kind, some in _slow_and_fast(sockets):
+                self.add_station(kind, int(city.charger_node[station]), at, label, some, open_to_all=public)
 
     def add_station(
-        self, kind: SiteKind, node: int, xy: tuple[float, float], name: str, sockets: list[Socket], *, open_to_all: bool
+        self,
+        kind: SiteKind,
+        node: int,
+        xy: tuple[float, float],
+        name: str,
+        sockets: list[Socket],
+        *,
+        open_to_all: bool,
+        **more: Any,
     ) -> None:
         large = sum(s.plugs * s.kw for s in sockets) >= self.low_voltage_kw
         feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
-        self.sites.add(kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all)
+        self.sites.add(
+            kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all, **more
+        )
+
+    def own_sites(self) -> None:
+        """Sites of the scenario's file (`charging.sites`), at the nearest node inside the map."""
+        if not self.settings.sites:
+            return
+        network = self.city.network
+        inside = np.setdiff1d(np.arange(network.n_nodes), self.city.outside_node)
+        # metres on the tangent plane at the map's middle: enough to find the nearest node
+        scale = np.array([math.cos(math.radians(float(network.node_lat[inside].mean()))), 1.0]) * DEGREE_M
+        tree = cKDTree(np.column_stack([network.node_lon[inside], network.node_lat[inside]]) * scale)
+        for site in read_own_sites(Path(self.settings.sites)):
+            away, nearest = tree.query(np.array([site.lon, site.lat]) * scale)
+            node = int(inside[nearest])
+            if away > FARTHEST_M:
+                raise ChargingError(f"{site.place}: site {site.name} is {away / 1000:.1f} km from the nearest street")
+            offset = (np.array([site.lon - network.node_lon[node], site.lat - network.node_lat[node]])) * scale
+            xy = (float(network.node_x[node] + offset[0]), float(network.node_y[node] + offset[1]))
+            for kind, sockets in _slow_and_fast(site.sockets):
+                self.add_station(
+                    kind, node, xy, site.name, sockets, open_to_all=site.public, cap_kw=site.cap_kw, price=site.price,
+                    operator=site.operator, open_slots=site.open_slots,
+                )  # fmt: skip
 
     def scenario_sites(self) -> None:
         """Fast sites that the scenario adds: one CHAdeMO and one CCS plug each, spread evenly over the main roads."""

@@ -15,24 +15,28 @@ from numpy.typing import ArrayLike, NDArray
 
 from maps.network import CityMap
 from twin import facts
-from twin.chance import Stream, chance
 from twin.charging import kernels
 from twin.charging.access import build_sites
+from twin.charging.breakdowns import Breakdowns
 from twin.charging.choice import Choice
-from twin.charging.models import Models, read_models
-from twin.charging.policies import POLICIES, Policy, Question, ask
+from twin.charging.decisions import Decisions
+from twin.charging.models import Models, accepted_share, read_models
+from twin.charging.policies import Policy
 from twin.charging.queues import Queues
 from twin.charging.record import Record
 from twin.charging.site import DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
 from twin.charging.visits import Outcome, Phase, Visits
+from twin.energy.climate import hour_of_day, hourly_c
 from twin.events import Table
 from twin.fleet.fleet import Fleet, State
 from twin.grid.feeders import homes_per_feeder, lay_feeders
 from twin.grid.load import GridLoad
 from twin.sessions import Sessions, Step, Work
-from twin.settings import ChargingSettings, GridSettings
+from twin.settings import ChargingSettings, ClimateSettings, GridSettings
 
 _DAY_MS = 86_400_000
+WARM_C = 25.0
+"""Temperature at which charge curves are published."""
 
 
 class Released(NamedTuple):
@@ -61,6 +65,8 @@ class Charging:
     sessions : Sessions
     policy : Policy, optional
         A policy of one's own instead of the one that the settings name.
+    climate : ClimateSettings, optional
+        How warm batteries are; a warm 25 °C when left out.
 
     Raises
     ------
@@ -81,6 +87,7 @@ class Charging:
         start_s_of_day: int,
         sessions: Sessions,
         policy: Policy | None = None,
+        climate: ClimateSettings | None = None,
     ) -> None:
         self.fleet, self.settings, self.sessions = fleet, charging, sessions
         known = facts.load("vehicles")["physics"]["charge_efficiency"]
@@ -89,12 +96,17 @@ class Charging:
         self.sites = build_sites(city, fleet, self.feeders, charging, market=market, seed=seed, dc_eta=known["dc_eta"])
         kinds = [SITE_KINDS[k] for k in self.sites.site_kind]
         self.load = GridLoad(kinds, self.sites.site_feeder, interval_ms=grid.interval_min * 60_000)
-        self.policy = POLICIES[charging.policy](charging) if policy is None else policy
-        share = float(facts.load("charging")["home_timer"][market])
-        self.timer_user = chance(seed, Stream.TIMER, np.arange(len(fleet))) < share
         self.start_ms_of_day = start_s_of_day * 1000
-        self.fits, self.ac_w, self.curve_w = read_models(catalogue, market)
+        self.fits, self.ac_w, self.warm_curve_w, active = read_models(catalogue, market)
+        self._accepted = accepted_share(hourly_c(climate or ClimateSettings(ambient_c=WARM_C)), active)
+        self.curve_w = self.warm_curve_w.copy()
+        self._feel_weather(0)
         self.visits = Visits()
+        self.decisions = Decisions(
+            fleet, self.sites, sessions, self.visits, catalogue, charging, policy,
+            market=market, seed=seed, start_ms_of_day=self.start_ms_of_day, efficiency=self.efficiency,
+        )  # fmt: skip
+        self.timer_user, self.give_eta = self.decisions.timer_user, self.decisions.give_eta
         self.record = Record(fleet, self.sites, sessions, self.visits)
         self.table = self.record.table
         self.car_session = np.full(len(fleet), -1, np.int64)
@@ -102,6 +114,11 @@ class Charging:
         self.until_ms = 0
         self.left_w = np.zeros(len(self.sites))
         self._gone_w = np.zeros(len(self.sites))
+        lines = len(self.load.feeder_peak_j)
+        self.feeder_cap_w = np.full(lines, np.inf)
+        if charging.feeder_cap_kw is not None:  # lines of their own on medium voltage have no such limit
+            self.feeder_cap_w[: len(self.feeders.x)] = charging.feeder_cap_kw * 1000.0
+        self.feeder_left_w = np.zeros(lines)
         self.asked = 0
         self._ended_rows: list[int] = []
         self._released: list[tuple[int, int, int]] = []
@@ -109,7 +126,10 @@ class Charging:
         self._meter_before_j = int(fleet.meter_j.sum())
         self._finished = False
         self.queues = Queues(self.sites, charging, sessions)
-        self.choice = Choice(city.network, fleet, self.sites, self.queues, self.fits, self.ac_w, self.curve_w)
+        self.choice = Choice(
+            city.network, fleet, self.sites, self.queues, self.fits, self.ac_w, self.curve_w,
+            start_ms_of_day=self.start_ms_of_day,
+        )  # fmt: skip
         self._steps: dict[int, Step] = {
             Phase.COMING: self._ask,
             Phase.QUEUED: self._turn,
@@ -118,6 +138,7 @@ class Charging:
             Phase.LEAVING: self._leave,
         }
         sessions.room(Work.CHARGE, self._step, self.visits)
+        self.breakdowns = Breakdowns(self.sites, self.queues, sessions, charging, seed=seed, cut=self._cut)
 
     # ---------------------------------------------------------------- what the world asks
 
@@ -149,27 +170,49 @@ class Charging:
             When a car is at a site already, has no battery, or no socket there fits it.
         """
         given = np.broadcast_arrays(np.atleast_1d(cars), sites, at_ms, leave_ms, target_j)
-        fleet, v = self.fleet, self.visits
-        for car, site, at, leave, target in zip(*(a.tolist() for a in given), strict=True):
-            if self.car_session[car] >= 0:
-                raise ChargingError(f"car {car} is at site {self.sessions.site[self.car_session[car]]} already")
-            if fleet.capacity_j[car] <= 0 or not 0 <= site < len(self.sites):
-                raise ChargingError(f"car {car} cannot charge at site {site}: no battery or no such site")
-            if not self.choice.sockets(car, site):
-                raise ChargingError(f"car {car}: no socket of site {site} ({self.sites.name[site]}) fits it")
-            if at < self.sessions.now_ms:
-                raise ChargingError(
-                    f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms"
-                )
-            row = self.sessions.open(Work.CHARGE, car=car, site=site, phase=Phase.COMING, due=at, asked=at)
-            v.clear(row)
-            v.session_id[row] = self.asked
-            v.leave_ms[row] = leave
-            v.target_j[row] = min(target, fleet.capacity_j[car])
-            v.soc_in_j[row] = fleet.battery_j[car]
-            self.asked += 1
+        s, rows = self.sessions, list[int]()
+        for car, site, at in zip(*(a.tolist() for a in given[:3]), strict=True):
+            try:
+                self._may_come(car, site, at)
+            except ChargingError:
+                self._enter(rows, *given)
+                raise
+            row = s.open(Work.CHARGE, car=car, site=site, phase=Phase.COMING, due=at, asked=at)
             self.car_session[car] = row
-            fleet.state[car] = State.QUEUED
+            rows.append(row)
+        self._enter(rows, *given)
+
+    def _may_come(self, car: int, site: int, at: int) -> None:
+        fleet = self.fleet
+        if self.car_session[car] >= 0:
+            raise ChargingError(f"car {car} is at site {self.sessions.site[self.car_session[car]]} already")
+        if fleet.capacity_j[car] <= 0 or not 0 <= site < len(self.sites):
+            raise ChargingError(f"car {car} cannot charge at site {site}: no battery or no such site")
+        if not self.choice.sockets(car, site):
+            raise ChargingError(f"car {car}: no socket of site {site} ({self.sites.name[site]}) fits it")
+        if at < self.sessions.now_ms:
+            raise ChargingError(f"car {car} arrives at {at} ms, but the queue clock is at {self.sessions.now_ms} ms")
+
+    def _enter(
+        self,
+        rows: list[int],
+        cars: ArrayLike,
+        _sites: ArrayLike,
+        _at: ArrayLike,
+        leave_ms: ArrayLike,
+        target_j: ArrayLike,
+    ) -> None:
+        """Fill the visits of the first `len(rows)` cars."""
+        n, at = len(rows), np.array(rows, np.int64)
+        fleet, v = self.fleet, self.visits
+        car = np.asarray(cars)[:n]
+        v.clear(at)
+        v.session_id[at] = self.asked + np.arange(n)
+        v.leave_ms[at] = np.asarray(leave_ms)[:n]
+        v.target_j[at] = np.minimum(np.asarray(target_j)[:n], fleet.capacity_j[car])
+        v.soc_in_j[at] = fleet.battery_j[car]
+        fleet.state[car] = State.QUEUED
+        self.asked += n
 
     def depart(self, cars: ArrayLike, at_ms: ArrayLike) -> None:
         """The world takes these cars away at `at_ms`, wherever they stand; cars that are at no site are skipped.
@@ -196,14 +239,33 @@ class Charging:
         """
         self.load.cover(t0_ms, t1_ms)
         self.until_ms = t1_ms
+        self._feel_weather(t0_ms)
+        self.decisions.again(t0_ms)
         rows = np.flatnonzero((self.sessions.phase == Phase.CHARGING) & (self.sessions.kind == Work.CHARGE))
         status = np.zeros(len(rows), np.int64)
-        v = self.visits
+        v, feeder = self.visits, self.sites.site_feeder
         cap_w = np.maximum(self.sites.cap_kw * 1000.0 - self._gone_w, 0.0)
-        kernels.flow(rows, t0_ms, t1_ms, cap_w, self.left_w, v.want_w, v.socket_w, v.fraction, status, *self._arrays())
+        feeder_cap_w = self.feeder_cap_w
+        if self._gone_w.any():
+            gone = np.bincount(feeder, self._gone_w, len(feeder_cap_w))
+            feeder_cap_w = np.maximum(feeder_cap_w - gone, 0.0)
+        rule, rank = self._order(rows, t0_ms)
+        kernels.flow(
+            rows, t0_ms, t1_ms, cap_w, self.left_w, feeder, feeder_cap_w, self.feeder_left_w, rule, rank,
+            v.want_w, v.socket_w, v.fraction, status, *self._arrays(),
+        )  # fmt: skip
         self._gone_w[:] = 0.0
         for i in np.flatnonzero(status).tolist():
             self._settle(int(rows[i]), int(status[i]))
+
+    def _order(self, rows: NDArray[np.int64], t0_ms: int) -> tuple[int, NDArray[np.float64]]:
+        """The kernel's rule for sharing, and who comes first: least rank."""
+        if self.settings.sharing == "equal":
+            return kernels.EQUAL, np.empty(0)
+        if self.settings.sharing == "first":
+            return kernels.IN_ORDER, self.visits.plugged_ms[rows].astype(float)
+        question = self.decisions.question(rows, t0_ms)
+        return kernels.IN_ORDER, question.left_h - question.full_power_h
 
     def released(self) -> Released:
         """Visits that ended by themselves since the last call, in order of time; also writes the ended sessions."""
@@ -214,6 +276,11 @@ class Charging:
         out = np.array(self._released, np.int64).reshape(-1, 3)
         self._released = []
         return Released(out[:, 0].astype(np.int32), out[:, 1], out[:, 2].astype(np.uint8))
+
+    def _feel_weather(self, t_ms: int) -> None:
+        """Cold and hot batteries accept less: the curves of this hour of the day."""
+        share = self._accepted[hour_of_day(t_ms, self.start_ms_of_day // 1000)]
+        np.multiply(self.warm_curve_w, share[:, None], out=self.curve_w)
 
     # ---------------------------------------------------------------- steps of a session
 
@@ -226,6 +293,13 @@ class Charging:
         car, site, now = int(s.car[row]), int(s.site[row]), s.now_ms
         socket, wait_ms = self.choice.best_socket(car, site)
         public = self.sites.site_kind[site] >= SiteKind.PUBLIC
+        shut = Outcome.BROKEN if wait_ms == np.inf else Outcome.NONE
+        if public and not self.choice.open_now()[site]:
+            shut = Outcome.CLOSED
+        if public and shut:
+            self._done_with(row, shut)
+            self._finish_row(row)
+            return
         if public and wait_ms > self.settings.balk_min * 60_000:
             self._done_with(row, Outcome.BALKED)
             self._finish_row(row)
@@ -262,22 +336,8 @@ class Charging:
         if v.dc[row]:
             watts = min(watts, float(self.curve_w[fleet.model[car]].max())) / self.efficiency[2]
         self.rated_w[car] = max(self.rated_w[car], watts)
-        one = slice(car, car + 1)
-        moment = np.array([now])
-        question = Question(
-            now_ms=moment,
-            of_day_ms=(moment + self.start_ms_of_day) % _DAY_MS,
-            site_kind=self.sites.site_kind[s.site[row : row + 1]],
-            car=s.car[row : row + 1].copy(),
-            soc=fleet.battery_j[one] / fleet.capacity_j[one],
-            need_j=np.maximum(v.target_j[row : row + 1] - fleet.battery_j[one], 0),
-            rated_kw=v.socket_w[row : row + 1] / 1000.0,
-            leave_ms=v.leave_ms[row : row + 1].copy(),
-            timer=self.timer_user[one].copy(),
-        )
-        answer = ask(self.policy, question)
-        v.fraction[row] = answer.fraction[0]
-        s.arm(row, Phase.STARTING, max(int(answer.start_ms[0]), now + round(self.settings.handshake_s * 1000)))
+        start = max(self.decisions.plug(row), now + round(self.settings.handshake_s * 1000))
+        s.arm(row, Phase.STARTING, start)
 
     def _begin(self, row: int) -> None:
         """First current, here and now, inside the tick."""
@@ -288,7 +348,11 @@ class Charging:
             v.stop_ms[row] = now + round(self.settings.fast_limit_min * 60_000)
         s.arm(row, Phase.CHARGING, -1)
         if self.until_ms > now:
-            args = (self.until_ms, self.left_w, v.want_w, v.socket_w, v.fraction, *self._arrays())
+            feeder = self.sites.site_feeder
+            args = (
+                self.until_ms, self.left_w, feeder, self.feeder_left_w, v.want_w, v.socket_w, v.fraction,
+                *self._arrays(),
+            )  # fmt: skip
             self._settle(row, kernels.begin(row, *args))
 
     def _settle(self, row: int, status: int) -> None:
@@ -309,8 +373,10 @@ class Charging:
         """The last joule is in: leave, or stay on the socket until the world takes the car."""
         site = int(self.sessions.site[row])
         self.left_w[site] += self.visits.grant_w[row]
+        self.feeder_left_w[self.sites.site_feeder[site]] += self.visits.grant_w[row]
         self.visits.grant_w[row] = 0.0
-        if self.visits.leave_ms[row] < 0 or self.sites.site_kind[site] == SiteKind.FAST:
+        broken = self.visits.outcome[row] == Outcome.BROKEN
+        if self.visits.leave_ms[row] < 0 or broken or self.sites.site_kind[site] == SiteKind.FAST:
             self._done_with(row, Outcome(self.visits.outcome[row]))
             self._leave(row)
         else:
@@ -326,6 +392,24 @@ class Charging:
             self.queues.leave(row, int(s.site[row]), int(v.wait_ms[row]))
         self._finish_row(row)
 
+    def _cut(self, socket: int) -> None:
+        """A socket of a group has broken: who plugged in last there goes, when current that is counted has flowed."""
+        s, v = self.sessions, self.visits
+        on = (v.socket == socket) & (s.kind == Work.CHARGE)
+        on &= np.isin(s.phase, (Phase.STARTING, Phase.CHARGING, Phase.ENDING, Phase.IDLE))
+        rows = np.flatnonzero(on)
+        staying = rows[v.outcome[rows] != Outcome.BROKEN]
+        if len(staying) <= max(self.queues.working(socket), 0):
+            return
+        row = int(staying[np.argmax(v.session_id[staying])])
+        if s.phase[row] == Phase.ENDING:  # it leaves by itself
+            return
+        at = max(int(v.from_ms[row]), s.now_ms) if s.phase[row] == Phase.CHARGING else s.now_ms
+        v.outcome[row] = Outcome.BROKEN
+        if v.done_ms[row] < 0:
+            v.done_ms[row] = at
+        s.arm(row, Phase.ENDING, at)
+
     def _take(self, row: int, car: int, at: int) -> None:
         """The world takes a car away (see `depart`)."""
         s, v = self.sessions, self.visits
@@ -340,7 +424,7 @@ class Charging:
             v.outcome[row] = Outcome.LEFT
         elif phase == Phase.CHARGING:
             if at > s.now_ms:
-                self._gone_w[site] += v.grant_w[row]
+                self._gone_w[site] += max(float(v.grant_w[row]), 0.0)
             self.load.cover(s.now_ms, at)
             status = kernels.charge(row, at, *self._arrays())
             if status == kernels.GOES_ON:
@@ -372,9 +456,9 @@ class Charging:
         """Arrays and scalars that every charging kernel takes last, in their order."""
         s, v, f, load = self.sessions, self.visits, self.fleet, self.load
         return (
-            s.car, s.site, v.dc, v.grant_w, v.target_j, v.stop_ms, v.from_ms, v.energy_j, v.meter_j, v.loss_j, v.part_j,
-            v.meter_part_j, f.model, f.capacity_j, f.battery_j, f.charged_j, f.meter_j, self.curve_w, load.open_j,
-            load.first, load.interval_ms, *self.efficiency,
+            s.car, s.site, v.dc, v.grant_w, v.target_j, v.floor_j, v.stop_ms, v.from_ms, v.energy_j, v.meter_j,
+            v.loss_j, v.given_j, v.part_j, v.meter_part_j, f.model, f.capacity_j, f.battery_j, f.charged_j, f.meter_j,
+            self.curve_w, load.open_j, load.first, load.interval_ms, *self.efficiency, self.give_eta,
         )  # fmt: skip
 
     # ---------------------------------------------------------------- tables, sums, restore
@@ -433,8 +517,20 @@ class Charging:
         return [self.table, self.load.table]
 
     def grid_summary(self) -> dict[str, float]:
-        """energy_kwh, peak_kw, peak_time_s and coincidence; see `GridLoad.summary`."""
-        return self.load.summary(self.rated_w)
+        """energy_kwh, peak_kw, peak_time_s and coincidence (see `GridLoad.summary`), given_kwh and battery_wear_kwh.
+
+        The last two: energy given back at the meter, and the battery capacity that all cars together lost by it (facts
+        charging: v2h).
+        """
+        live = np.append(self.sessions.live(Work.CHARGE), self._ended_rows).astype(np.int64)
+        given_j = self.record.sums["given_j"] + (0 if self._finished else int(self.visits.given_j[live].sum()))
+        given_kwh = given_j / 3.6e6
+        wear = facts.load("charging")["v2h"]["capacity_lost_per_full_cycle"]
+        return {
+            **self.load.summary(self.rated_w),
+            "given_kwh": given_kwh,
+            "battery_wear_kwh": given_kwh / self.give_eta * wear,
+        }
 
     def revive(self, env: simpy.Environment) -> None:
         """Go on in a new SimPy environment from the tables alone, between two ticks.

@@ -28,6 +28,8 @@ class Choice:
         Onboard charger, W at the meter.
     curve_w : ndarray of float64, shape (n_models, 101)
         Power the battery accepts at each whole percent, W.
+    start_ms_of_day : int
+        Local time of the clock's 0, for opening hours.
     """
 
     def __init__(
@@ -39,12 +41,16 @@ class Choice:
         fits: NDArray[np.bool_],
         ac_w: NDArray[np.float64],
         curve_w: NDArray[np.float64],
+        *,
+        start_ms_of_day: int = 0,
     ) -> None:
+        self.start_ms_of_day = start_ms_of_day
         self.network, self.fleet, self.sites, self.queues = network, fleet, sites, queues
         self.fits, self.ac_w, self.curve_w = fits, ac_w, curve_w
         # models with the same connectors see the same sites
         self.inlets, self.inlet_of = np.unique(fits, axis=0, return_inverse=True)
         self.inlet_of = self.inlet_of.reshape(-1)
+        self._fitting: dict[tuple[int, int], list[int]] = {}
         dc = np.isin(sites.socket_kind, DC_SOCKETS)
         offered = sites.open_to_all & (sites.site_kind >= SiteKind.PUBLIC)
         self.usable = self.inlets[:, sites.socket_kind]
@@ -58,11 +64,19 @@ class Choice:
             tree = cKDTree(np.column_stack([sites.x[rows], sites.y[rows]])) if len(rows) else None
             self.near.append((rows, tree))
 
+    def open_now(self) -> NDArray[np.bool_]:
+        """Which sites let cars in now, shape (n_sites,)."""
+        slot = (self.queues.sessions.now_ms + self.start_ms_of_day) // 900_000 % 96
+        return self.sites.open_slots[:, slot]
+
     def sockets(self, car: int, site: int) -> list[int]:
         """Groups of sockets of a site that fit a car."""
-        fits = self.fits[self.fleet.model[car]]
-        first, end = self.sites.socket_ptr[site : site + 2].tolist()
-        return [k for k in range(first, end) if fits[self.sites.socket_kind[k]]]
+        known = (int(self.inlet_of[self.fleet.model[car]]), site)
+        if known not in self._fitting:
+            fits = self.inlets[known[0]]
+            first, end = self.sites.socket_ptr[site : site + 2].tolist()
+            self._fitting[known] = [k for k in range(first, end) if fits[self.sites.socket_kind[k]]]
+        return self._fitting[known]
 
     def best_socket(self, car: int, site: int) -> tuple[int, float]:
         """The fitting group with the shortest expected wait, among equals the fastest; and that wait, ms."""
@@ -117,17 +131,24 @@ class Choice:
             if tree is None:
                 continue
             here = np.column_stack([self.network.node_x[nodes[mine]], self.network.node_y[nodes[mine]]])
-            found = min(k, len(rows))
-            distance, nearest = tree.query(here, found)
-            distance, picked = distance.reshape(-1, found), rows[nearest.reshape(-1, found)]
             wait_ms = np.full(len(self.sites), np.inf)
             usable = self.usable[i]
             np.minimum.at(wait_ms, self.sites.socket_site[usable], waits_ms[usable])
+            shut = ~self.open_now()[rows] | np.isinf(wait_ms[rows])  # an app shows no closed or broken site
+            near = min(k + int(shut.sum()), len(rows))
+            distance, nearest = (a.reshape(-1, near) for a in tree.query(here, near))
+            distance = np.where(shut[nearest], np.inf, distance)
+            found = min(k, near)
+            order = np.argsort(distance, axis=1, kind="stable")[:, :found]
+            distance, nearest = np.take_along_axis(distance, order, 1), np.take_along_axis(nearest, order, 1)
+            picked = rows[nearest]
             site[mine, :found], crow_m[mine, :found] = picked, distance
             wait_s[mine, :found] = wait_ms[picked] / 1000
             ac_kw = np.minimum(self.ac_kw[i][picked], self.ac_w[model[mine], None] / 1000)
             dc_kw = np.minimum(self.dc_kw[i][picked], self._accepted_kw(cars[mine])[:, None])
             kw[mine, :found] = np.maximum(ac_kw, dc_kw)
+        gone = np.isinf(crow_m)
+        site[gone], kw[gone], wait_s[gone] = -1, 0.0, np.inf
         return site, crow_m, kw, wait_s
 
     def _accepted_kw(self, cars: NDArray[np.int64]) -> NDArray[np.float64]:

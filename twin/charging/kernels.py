@@ -12,6 +12,8 @@ from numba import njit
 
 GOES_ON, REACHED, LIMIT, TROUBLE = 0, 1, 2, 3
 """What `charge` reports for a session."""
+EQUAL, IN_ORDER = 0, 1
+"""Rules by which sites and feeders share what they may draw."""
 
 
 @njit(cache=True)
@@ -103,16 +105,51 @@ def stretch(energy_j, target_j, seconds, limit_w, curve_w, capacity_j, dc, overh
 
 
 @njit(cache=True)
+def give(  # type: ignore[no-untyped-def]
+    row, until_ms, car, site, grant_w, floor_j, from_ms, energy_j, meter_j, loss_j, given_j, battery_j, charged_j,
+    car_meter_j, interval_j, first_interval, interval_ms, give_eta,
+):  # fmt: skip
+    """Give energy back from `from_ms[row]` to `until_ms` at the power `-grant_w[row]` at the meter, down to the floor.
+
+    The battery loses the energy at the meter over `give_eta`; the difference is loss. Whole joules, the same on all
+    sides; what is less than a joule is not given.
+    """
+    c = car[row]
+    while from_ms[row] < until_ms:
+        k = from_ms[row] // interval_ms
+        stop_at = min(until_ms, (k + 1) * interval_ms)
+        wish = int(-grant_w[row] * (stop_at - from_ms[row]) * 1e-3 / give_eta)
+        taken = max(min(wish, battery_j[c] - floor_j[row]), 0)
+        out = int(taken * give_eta)
+        battery_j[c] -= taken
+        charged_j[c] -= taken
+        car_meter_j[c] -= out
+        energy_j[row] -= taken
+        meter_j[row] -= out
+        loss_j[row] += taken - out
+        given_j[row] += out
+        interval_j[k - first_interval, site[row]] -= out
+        from_ms[row] = stop_at
+    return GOES_ON
+
+
+@njit(cache=True)
 def charge(  # type: ignore[no-untyped-def]
-    row, until_ms, car, site, dc, grant_w, target_j, stop_ms, from_ms, energy_j, meter_j, loss_j, part_j, meter_part_j,
-    model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval, interval_ms,
-    overhead_w, conv, dc_eta,
+    row, until_ms, car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j, given_j,
+    part_j, meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
+    interval_ms, overhead_w, conv, dc_eta, give_eta,
 ):  # fmt: skip
     """Advance one session from `from_ms[row]` to `until_ms`, its target or its time limit, whichever is first.
 
     All amounts are whole joules; the fraction of a joule is carried in `part_j`. The same integers go to the car, the
-    session and the (interval, site) load. `from_ms[row]` is left at the moment it stopped.
+    session and the (interval, site) load. `from_ms[row]` is left at the moment it stopped. A negative grant gives
+    energy back (see `give`).
     """
+    if grant_w[row] < 0.0:
+        return give(
+            row, until_ms, car, site, grant_w, floor_j, from_ms, energy_j, meter_j, loss_j, given_j, battery_j,
+            charged_j, car_meter_j, interval_j, first_interval, interval_ms, give_eta,
+        )  # fmt: skip
     c = car[row]
     end_ms = until_ms
     if stop_ms[row] >= 0:
@@ -161,8 +198,12 @@ def wanted(row, seconds, car, dc, socket_w, fraction, model, capacity_j, battery
     The battery may accept more as it fills (the rising part of a fast-charge curve), so the whole range it can pass
     through is looked at: granting this much to everybody can never exceed a cap inside the tick.
     """
+    if fraction[row] < 0.0:
+        return socket_w[row] * fraction[row]
     c = car[row]
     limit_w = socket_w[row] * fraction[row]
+    if limit_w <= 0.0:
+        return 0.0
     if not dc[row]:
         limit_w = battery_power(limit_w, False, overhead_w, conv, dc_eta)
     curve = curve_w[model[c]]
@@ -176,17 +217,19 @@ def wanted(row, seconds, car, dc, socket_w, fraction, model, capacity_j, battery
 
 @njit(cache=True)
 def share(rows, site, want_w, cap_w, grant_w, left_w):  # type: ignore[no-untyped-def]
-    """Share each site's cap equally: everybody gets the smaller of the wish and the site's level (water-filling).
+    """Share each place's cap equally: everybody gets the smaller of the wish and the place's level (water-filling).
 
-    The level is the one at which the grants add up to the cap; who wishes for less than the level leaves the rest to
-    the others. Writes `grant_w[row]` and what each site has left, `left_w`.
+    A place is a site or a feeder; `site[row]` says which. Who gives energy back (a negative wish) takes no part. The
+    level is the one at which the grants add up to the cap; who wishes for less than the level leaves the rest to the
+    others. Writes `grant_w[row]` and what each place has left, `left_w`.
     """
     n_sites = len(cap_w)
     asked = np.zeros(n_sites)
     count = np.zeros(n_sites)
     for r in rows:
-        asked[site[r]] += want_w[r]
-        count[site[r]] += 1.0
+        if want_w[r] > 0.0:
+            asked[site[r]] += want_w[r]
+            count[site[r]] += 1.0
     level = np.full(n_sites, np.inf)
     again = False
     for s in range(n_sites):
@@ -199,7 +242,7 @@ def share(rows, site, want_w, cap_w, grant_w, left_w):  # type: ignore[no-untype
         big = np.zeros(n_sites)
         for r in rows:
             s = site[r]
-            if level[s] < np.inf:
+            if level[s] < np.inf and want_w[r] > 0.0:
                 if want_w[r] <= level[s]:
                     small[s] += want_w[r]
                 else:
@@ -214,37 +257,81 @@ def share(rows, site, want_w, cap_w, grant_w, left_w):  # type: ignore[no-untype
         left_w[s] = cap_w[s]
     for r in rows:
         grant_w[r] = min(want_w[r], level[site[r]])
-        left_w[site[r]] = max(left_w[site[r]] - grant_w[r], 0.0)
+        left_w[site[r]] = max(left_w[site[r]] - max(grant_w[r], 0.0), 0.0)
+
+
+@njit(cache=True)
+def share_in_order(rows, order, site, want_w, cap_w, feeder_of, feeder_cap_w, grant_w, left_w, feeder_left_w):  # type: ignore[no-untyped-def]
+    """Serve `rows[order]` one after the other: each gets its wish, or what its site and its feeder have left."""
+    left_w[:] = cap_w
+    feeder_left_w[:] = feeder_cap_w
+    for i in order:
+        r = rows[i]
+        s = site[r]
+        f = feeder_of[s]
+        grant_w[r] = want_w[r] if want_w[r] < 0.0 else min(want_w[r], min(left_w[s], feeder_left_w[f]))
+        left_w[s] = max(left_w[s] - max(grant_w[r], 0.0), 0.0)
+        feeder_left_w[f] = max(feeder_left_w[f] - max(grant_w[r], 0.0), 0.0)
+
+
+@njit(cache=True)
+def share_equally(rows, site, want_w, cap_w, feeder_of, feeder_cap_w, grant_w, left_w, feeder_left_w):  # type: ignore[no-untyped-def]
+    """Share the caps of sites, then those of feeders, equally."""
+    share(rows, site, want_w, cap_w, grant_w, left_w)
+    tight = False
+    for f in range(len(feeder_cap_w)):
+        feeder_left_w[f] = feeder_cap_w[f]
+        tight = tight or feeder_cap_w[f] < np.inf
+    if not tight:
+        return
+    wish = np.empty(len(rows))
+    place = np.empty(len(rows), np.int64)
+    got = np.empty(len(rows))
+    for i in range(len(rows)):
+        wish[i] = grant_w[rows[i]]
+        place[i] = feeder_of[site[rows[i]]]
+    share(np.arange(len(rows)), place, wish, feeder_cap_w, got, feeder_left_w)
+    for i in range(len(rows)):
+        grant_w[rows[i]] = got[i]
+        left_w[site[rows[i]]] += max(wish[i], 0.0) - max(got[i], 0.0)
 
 
 @njit(cache=True)
 def flow(  # type: ignore[no-untyped-def]
-    rows, t0_ms, t1_ms, cap_w, left_w, want_w, socket_w, fraction, status,
-    car, site, dc, grant_w, target_j, stop_ms, from_ms, energy_j, meter_j, loss_j, part_j, meter_part_j,
-    model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval, interval_ms,
-    overhead_w, conv, dc_eta,
+    rows, t0_ms, t1_ms, cap_w, left_w, feeder_of, feeder_cap_w, feeder_left_w, rule, rank, want_w, socket_w, fraction,
+    status,
+    car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j, given_j, part_j,
+    meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
+    interval_ms, overhead_w, conv, dc_eta, give_eta,
 ):  # fmt: skip
-    """Share the caps for the tick [t0, t1), then advance every session in `rows`; `status[i]` says how each ended."""
+    """Share the caps for the tick [t0, t1), then advance every session in `rows`; `status[i]` says how each ended.
+
+    `rule` is EQUAL, or IN_ORDER of the least `rank[i]`, rows with equal rank in the order of `rows`.
+    """
     seconds = (t1_ms - t0_ms) * 1e-3
     for r in rows:
         want_w[r] = wanted(
             r, seconds, car, dc, socket_w, fraction, model, capacity_j, battery_j, curve_w, overhead_w, conv, dc_eta
         )
-    share(rows, site, want_w, cap_w, grant_w, left_w)
+    if rule == EQUAL:
+        share_equally(rows, site, want_w, cap_w, feeder_of, feeder_cap_w, grant_w, left_w, feeder_left_w)
+    else:
+        order = np.argsort(rank, kind="mergesort")
+        share_in_order(rows, order, site, want_w, cap_w, feeder_of, feeder_cap_w, grant_w, left_w, feeder_left_w)
     for i in range(len(rows)):
         status[i] = charge(
-            rows[i], t1_ms, car, site, dc, grant_w, target_j, stop_ms, from_ms, energy_j, meter_j, loss_j, part_j,
-            meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
-            interval_ms, overhead_w, conv, dc_eta,
+            rows[i], t1_ms, car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j,
+            given_j, part_j, meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j,
+            first_interval, interval_ms, overhead_w, conv, dc_eta, give_eta,
         )  # fmt: skip
 
 
 @njit(cache=True)
 def begin(  # type: ignore[no-untyped-def]
-    row, until_ms, left_w, want_w, socket_w, fraction,
-    car, site, dc, grant_w, target_j, stop_ms, from_ms, energy_j, meter_j, loss_j, part_j, meter_part_j,
-    model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval, interval_ms,
-    overhead_w, conv, dc_eta,
+    row, until_ms, left_w, feeder_of, feeder_left_w, want_w, socket_w, fraction,
+    car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j, given_j, part_j,
+    meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
+    interval_ms, overhead_w, conv, dc_eta, give_eta,
 ):  # fmt: skip
     """First current inside a tick: take what the site has left of its cap, advance to `until_ms`, return the status."""
     s = site[row]
@@ -252,10 +339,12 @@ def begin(  # type: ignore[no-untyped-def]
     want_w[row] = wanted(
         row, seconds, car, dc, socket_w, fraction, model, capacity_j, battery_j, curve_w, overhead_w, conv, dc_eta
     )
-    grant_w[row] = min(want_w[row], left_w[s])
-    left_w[s] -= grant_w[row]
+    f = feeder_of[s]
+    grant_w[row] = want_w[row] if want_w[row] < 0.0 else min(want_w[row], min(left_w[s], feeder_left_w[f]))
+    left_w[s] -= max(grant_w[row], 0.0)
+    feeder_left_w[f] -= max(grant_w[row], 0.0)
     return charge(
-        row, until_ms, car, site, dc, grant_w, target_j, stop_ms, from_ms, energy_j, meter_j, loss_j, part_j,
-        meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
-        interval_ms, overhead_w, conv, dc_eta,
+        row, until_ms, car, site, dc, grant_w, target_j, floor_j, stop_ms, from_ms, energy_j, meter_j, loss_j, given_j,
+        part_j, meter_part_j, model, capacity_j, battery_j, charged_j, car_meter_j, curve_w, interval_j, first_interval,
+        interval_ms, overhead_w, conv, dc_eta, give_eta,
     )  # fmt: skip

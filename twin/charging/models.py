@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maps.network import SOCKET_KINDS
+from twin import facts
 from twin.charging.access import inlet
-from twin.charging.site import SCHUKO, ChargingError
+from twin.charging.site import CCS, SCHUKO, ChargingError
 
 NO_CURVE_W = 1e12
 """For a model without fast-charge curve: its battery never limits its onboard charger."""
@@ -44,12 +45,41 @@ class Plugs(NamedTuple):
     ac_w : ndarray of float64, shape (n_models,)
         Onboard charger, W at the meter.
     curve_w : ndarray of float64, shape (n_models, 101)
-        Power the battery accepts at each whole percent of charge, W.
+        Power the warm battery accepts at each whole percent of charge, W.
+    active : ndarray of bool, shape (n_models,)
+        Battery kept warm and cool by a liquid; taken to be so for cars with a CCS inlet.
     """
 
     fits: NDArray[np.bool_]
     ac_w: NDArray[np.float64]
     curve_w: NDArray[np.float64]
+    active: NDArray[np.bool_]
+
+
+def accepted_share(ambient_c: NDArray[np.float64], active: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of a warm battery's charging power that it accepts at outside temperatures.
+
+    Source: facts charging `battery_temperature`.
+
+    Parameters
+    ----------
+    ambient_c : ndarray of float64, shape (m,)
+        °C.
+    active : ndarray of bool, shape (n,)
+        Whether a battery is cooled and heated by a liquid, which halves the effect.
+
+    Returns
+    -------
+    ndarray of float64, shape (m, n)
+
+    Examples
+    --------
+    >>> accepted_share(np.array([0.0, 25.0]), np.array([False, True])).tolist()
+    [[0.64, 0.82], [1.0, 1.0]]
+    """
+    known = facts.load("charging")["battery_temperature"]
+    lost = 1.0 - np.interp(ambient_c, known["ambient_c"], known["accepted"])
+    return np.asarray(1.0 - np.outer(lost, np.where(active, known["active_part"], 1.0)))
 
 
 def read_models(catalogue: Models, market: str) -> Plugs:
@@ -78,4 +108,4 @@ def read_models(catalogue: Models, market: str) -> Plugs:
     for model in np.flatnonzero(dc >= 0):
         fits[model, dc[model]] = True
     curve_w = np.where(without.reshape(-1, 1), NO_CURVE_W, curve * 1000.0)
-    return Plugs(fits, ac_kw * 1000.0, np.ascontiguousarray(curve_w))
+    return Plugs(fits, ac_kw * 1000.0, np.ascontiguousarray(curve_w), dc == CCS)

@@ -16,6 +16,12 @@ PRIOR_STAYS = 10
 """The stay expected beforehand weighs as much as this many stays seen."""
 
 
+def _resize(bays: simpy.Resource, working: int) -> None:
+    """Have `working` sockets in a group; who waits moves up when there are more."""
+    bays._capacity = working
+    bays._trigger_put(None)
+
+
 class Queues:
     """Sockets, who holds one, who waits, and the integrals that Little's law needs.
 
@@ -31,6 +37,7 @@ class Queues:
         self.sites, self.sessions = sites, sessions
         self.waiting = np.zeros(len(sites.socket_kw), np.int64)
         self.taken = np.zeros(len(sites.socket_kw), np.int64)
+        self.broken = np.zeros(len(sites.socket_kw), np.int64)
         self.plugged_sum_ms = np.zeros(len(sites.socket_kw), np.int64)
         self.queue = np.zeros(len(sites), np.int64)
         self.area_ms = np.zeros(len(sites), np.int64)
@@ -47,14 +54,27 @@ class Queues:
 
     def _bay(self, socket: int) -> simpy.Resource:
         if socket not in self._bays:
-            self._bays[socket] = simpy.Resource(self._env, int(self.sites.socket_count[socket]))
+            self._bays[socket] = bays = simpy.Resource(self._env, int(self.sites.socket_count[socket]))
+            if self.broken[socket]:
+                _resize(bays, self.working(socket))
         return self._bays[socket]
+
+    def working(self, socket: int) -> int:
+        """Sockets of a group that are not broken."""
+        return int(self.sites.socket_count[socket] - self.broken[socket])
+
+    def resize(self, socket: int, more_broken: int) -> None:
+        """Count a socket of a group as broken (1) or repaired (-1)."""
+        self.broken[socket] += more_broken
+        _resize(self._bay(socket), self.working(socket))
 
     def expected_wait_ms(self, socket: int) -> float:
         """Expected wait of a car that asks for this group of sockets now."""
         bay = self._bay(socket)
         if bay.count < bay.capacity:
             return 0.0
+        if bay.capacity <= 0:
+            return float("inf")
         kind = self.sites.site_kind[self.sites.socket_site[socket]]
         stay = float(self._stay_sum_ms[kind] / self._stays[kind])
         elapsed = self.sessions.now_ms - float(self.plugged_sum_ms[socket]) / bay.count
@@ -64,8 +84,9 @@ class Queues:
         """The same for all groups of sockets, shape (n_sockets,)."""
         stay = (self._stay_sum_ms / self._stays)[self.sites.site_kind[self.sites.socket_site]]
         elapsed = self.sessions.now_ms - self.plugged_sum_ms / np.maximum(self.taken, 1)
-        wait = (self.waiting * stay + np.maximum(stay - elapsed, stay / 10)) / self.sites.socket_count
-        return np.where(self.taken < self.sites.socket_count, 0.0, wait)
+        working = self.sites.socket_count - self.broken
+        wait = (self.waiting * stay + np.maximum(stay - elapsed, stay / 10)) / np.maximum(working, 1)
+        return np.where(self.taken < working, 0.0, np.where(working > 0, wait, np.inf))
 
     def request(self, row: int, socket: int) -> bool:
         """Ask for a socket; True when it is there at once, else the row has a place in the queue."""
@@ -149,5 +170,10 @@ class Queues:
         """
         self._env = env
         self._bays.clear()
+        # who is on a socket that has just broken still holds it until the tick ends
+        for socket in np.flatnonzero(self.broken).tolist():
+            self._bays[socket] = simpy.Resource(env, int(self.sites.socket_count[socket]))
         self._held = {row: self._bay(socket).request() for row, socket in held}
+        for socket in np.flatnonzero(self.broken).tolist():
+            _resize(self._bays[socket], self.working(socket))
         return {row: self._bay(socket).request() for row, socket in queued}

@@ -23,11 +23,12 @@ SESSIONS = {
     "done_s": Column("f8", "s", "last current; null when charging did not come to its end"),
     "unplugged_s": Column("f8", "s", "socket free again; null when still plugged or never plugged"),
     "energy_kwh": Column("f8", "kWh", "into the battery"),
-    "meter_kwh": Column("f8", "kWh", "drawn at the meter"),
+    "meter_kwh": Column("f8", "kWh", "drawn at the meter, less what was given back"),
+    "given_kwh": Column("f8", "kWh", "given back to house or grid, at the meter"),
     "soc_in": Column("f8", "", "state of charge when it asked, 0 to 1"),
     "soc_out": Column("f8", "", "state of charge when it left, 0 to 1"),
     "wait_s": Column("f8", "s", "time in the queue"),
-    "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue or open"),
+    "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue, open, closed or broken"),
 }
 
 _CONNECTORS = np.array((*SOCKET_KINDS, ""), object)
@@ -43,14 +44,14 @@ class Record:
     ended : ndarray of int64, shape (n_outcomes,)
         Sessions by Outcome.
     sums : dict
-        energy_j, meter_j, loss_j, wait_ms and waited (sessions that waited longer than 0) of what is written.
+        energy_j, meter_j, loss_j, given_j, wait_ms and waited (sessions that waited longer than 0) of what is written.
     """
 
     def __init__(self, fleet: Fleet, sites: Sites, sessions: Sessions, visits: Visits) -> None:
         self.fleet, self.sites, self.sessions, self.visits = fleet, sites, sessions, visits
         self.table = Table("sessions", SESSIONS)
         self.ended = np.zeros(len(OUTCOMES), np.int64)
-        self.sums = {"energy_j": 0, "meter_j": 0, "loss_j": 0, "wait_ms": 0, "waited": 0}
+        self.sums = {"energy_j": 0, "meter_j": 0, "loss_j": 0, "given_j": 0, "wait_ms": 0, "waited": 0}
 
     def write(self, rows: list[int]) -> None:
         """Append sessions to the table and add them up."""
@@ -72,13 +73,14 @@ class Record:
             unplugged_s=_seconds(v.unplugged_ms[at]),
             energy_kwh=v.energy_j[at] / 3.6e6,
             meter_kwh=v.meter_j[at] / 3.6e6,
+            given_kwh=v.given_j[at] / 3.6e6,
             soc_in=v.soc_in_j[at] / capacity,
             soc_out=v.soc_out_j[at] / capacity,
             wait_s=v.wait_ms[at] / 1000,
             outcome=np.array(OUTCOMES, object)[v.outcome[at]],
         )
         self.ended += np.bincount(v.outcome[at], minlength=len(OUTCOMES))
-        for name in ("energy_j", "meter_j", "loss_j", "wait_ms"):
+        for name in ("energy_j", "meter_j", "loss_j", "given_j", "wait_ms"):
             self.sums[name] += int(getattr(v, name)[at].sum())
         self.sums["waited"] += int((v.wait_ms[at] > 0).sum())
 
@@ -87,9 +89,12 @@ class Record:
         return abs(asked - live - int(self.ended[1:].sum())) + int(self.ended[Outcome.NONE])
 
     def queue_summary(self) -> dict[str, float]:
-        """Waited (longer than 0), mean wait over all who did not balk and over those who waited, balked, reneged."""
-        balked = int(self.ended[Outcome.BALKED])
-        stayed = int(self.ended.sum()) - balked
+        """Waited (longer than 0), mean wait over all who stayed and over those who waited, and counts by outcome.
+
+        Who balked or came to a closed site did not stay.
+        """
+        balked, closed = int(self.ended[Outcome.BALKED]), int(self.ended[Outcome.CLOSED])
+        stayed = int(self.ended.sum()) - balked - closed
         wait_s, waited = self.sums["wait_ms"] / 1000, self.sums["waited"]
         return {
             "waited": waited,
@@ -97,6 +102,8 @@ class Record:
             "mean_wait_of_waiting_s": wait_s / waited if waited else 0.0,
             "balked": balked,
             "reneged": int(self.ended[Outcome.RENEGED]),
+            "closed": closed,
+            "broken": int(self.ended[Outcome.BROKEN]),
         }
 
 

@@ -31,6 +31,10 @@ FAST_FROM_KW = 20.0
 """A direct-current socket counts as fast from this power on (lowest post of japan.quick_charger_power_mix_2022)."""
 
 
+ALWAYS = np.ones(96, bool)
+"""Opening hours of a site that never closes, by quarter of an hour."""
+
+
 class Socket(NamedTuple):
     """Sockets of one kind and power at a site that is being built."""
 
@@ -47,6 +51,7 @@ _SITE_COLUMNS = {
     "y": "f8",
     "open_to_all": "?",
     "cap_kw": "f8",
+    "price": "f8",
 }
 _SOCKET_COLUMNS = {"socket_site": "i4", "socket_kind": "u1", "socket_count": "i4", "socket_kw": "f8"}
 
@@ -65,6 +70,12 @@ class Sites:
     name : list of str
     open_to_all : ndarray of bool
         Whether a stranger may charge there.
+    price : ndarray of float64
+        Per kWh, NaN where only the tariff is known.
+    operator : list of str
+        Empty where nobody is named.
+    open_slots : ndarray of bool, shape (n_sites, 96)
+        Quarters of an hour of the day in which a car may come.
     cap_kw : ndarray of float64
         Most the site may draw at the meter; what its sockets can draw together when nothing smaller is set.
     socket_site, socket_kind, socket_count, socket_kw
@@ -80,6 +91,8 @@ class Sites:
     y: NDArray[np.float64]
     open_to_all: NDArray[np.bool_]
     cap_kw: NDArray[np.float64]
+    price: NDArray[np.float64]
+    open_slots: NDArray[np.bool_]
     socket_site: NDArray[np.int32]
     socket_kind: NDArray[np.uint8]
     socket_count: NDArray[np.int32]
@@ -88,7 +101,9 @@ class Sites:
 
     def __init__(self) -> None:
         self.name: list[str] = []
-        self._rows: list[tuple[int, int, int, float, float, bool, float]] = []
+        self.operator: list[str] = []
+        self._open: list[NDArray[np.bool_]] = []
+        self._rows: list[tuple[int, int, int, float, float, bool, float, float]] = []
         self._sockets: list[tuple[int, int, int, float]] = []
 
     def __len__(self) -> int:
@@ -105,6 +120,9 @@ class Sites:
         sockets: list[Socket],
         open_to_all: bool = False,
         cap_kw: float = np.inf,
+        price: float = np.nan,
+        operator: str = "",
+        open_slots: NDArray[np.bool_] | None = None,
     ) -> int:
         """Add a site and return its row.
 
@@ -125,7 +143,9 @@ class Sites:
         if not cap_kw > 0:
             raise ChargingError(f"{label}: cap of {cap_kw} kW; it must be above 0")
         self.name.append(name)
-        self._rows.append((kind, node, feeder, *xy, open_to_all, cap_kw))
+        self.operator.append(operator)
+        self._open.append(ALWAYS if open_slots is None else open_slots)
+        self._rows.append((kind, node, feeder, *xy, open_to_all, cap_kw, price))
         self._sockets += [(row, s.kind, s.plugs, s.kw) for s in sockets]
         return row
 
@@ -135,6 +155,7 @@ class Sites:
             values = zip(*rows, strict=True) if rows else [()] * len(columns)
             for (name, dtype), column in zip(columns.items(), values, strict=True):
                 setattr(self, name, np.array(column, dtype))
+        self.open_slots = np.array(self._open, bool).reshape(len(self), len(ALWAYS))
         self.socket_ptr = np.searchsorted(self.socket_site, np.arange(len(self) + 1)).astype(np.int64)
         at_meter = self.socket_count * self.socket_kw / np.where(np.isin(self.socket_kind, DC_SOCKETS), dc_eta, 1.0)
         self.cap_kw = np.minimum(self.cap_kw, np.bincount(self.socket_site, at_meter, len(self)))

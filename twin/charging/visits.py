@@ -33,9 +33,11 @@ class Outcome(IntEnum):
     RENEGED = 6  # lost patience in the queue
     LEFT_QUEUE = 7  # the car was needed while it stood in the queue
     OPEN = 8  # still there when the run ended
+    CLOSED = 9  # outside the site's opening hours
+    BROKEN = 10  # its socket broke, or none of the site worked
 
 
-OUTCOMES = ("", "full", "done", "limit", "left", "balked", "reneged", "left_queue", "open")
+OUTCOMES = ("", "full", "done", "limit", "left", "balked", "reneged", "left_queue", "open", "closed", "broken")
 
 _COLUMNS = {
     "session_id": "i8",
@@ -50,15 +52,18 @@ _COLUMNS = {
     "stop_ms": "i8",  # latest end of charging, -1 none
     "from_ms": "i8",  # energy is counted up to here
     "target_j": "i8",  # battery energy it wants to have
+    "floor_j": "i8",  # battery energy below which nothing is given back
     "soc_in_j": "i8",
     "soc_out_j": "i8",
     "energy_j": "i8",  # into the battery
     "meter_j": "i8",
     "loss_j": "i8",
+    "given_j": "i8",  # given back, at the meter; counted as negative in energy_j and meter_j
     "part_j": "f8",  # fraction of a joule not yet counted
     "meter_part_j": "f8",
     "socket_w": "f8",  # most that socket and car allow: AC at the meter, DC at the plug
-    "fraction": "f8",  # the policy's part of it
+    "fraction": "f8",  # the policy's part of it; below 0: gives back
+    "gives": "?",  # may give energy back
     "want_w": "f8",
     "grant_w": "f8",  # at the meter, in this tick
 }
@@ -81,15 +86,18 @@ class Visits:
     stop_ms: NDArray[np.int64]
     from_ms: NDArray[np.int64]
     target_j: NDArray[np.int64]
+    floor_j: NDArray[np.int64]
     soc_in_j: NDArray[np.int64]
     soc_out_j: NDArray[np.int64]
     energy_j: NDArray[np.int64]
     meter_j: NDArray[np.int64]
     loss_j: NDArray[np.int64]
+    given_j: NDArray[np.int64]
     part_j: NDArray[np.float64]
     meter_part_j: NDArray[np.float64]
     socket_w: NDArray[np.float64]
     fraction: NDArray[np.float64]
+    gives: NDArray[np.bool_]
     want_w: NDArray[np.float64]
     grant_w: NDArray[np.float64]
 
@@ -109,7 +117,7 @@ class Visits:
         self.rows = rows
         self._fresh = [(getattr(self, name), _NONE.get(name, 0)) for name in _COLUMNS]
 
-    def clear(self, row: int) -> None:
-        """Make a row ready for a new session."""
+    def clear(self, rows: NDArray[np.int64]) -> None:
+        """Make rows ready for new sessions."""
         for column, value in self._fresh:
-            column[row] = value
+            column[rows] = value

@@ -1,13 +1,12 @@
 """Connected cars talk: messages, stores in the cars, radio cells, the cloud's ingest.
 
-Telemetry is a flow per tick, counted in whole bytes; only the ingest queue is SimPy. The
-number of messages does not depend on the tick: a car's periodic messages come at its own
-moments of the clock, its events after distances of its own. Work per tick is done for cars
-that drove, are plugged in or have something waiting.
+Telemetry is a flow per tick, counted in whole bytes; only the ingest queues are SimPy. The number of messages does not
+depend on the tick: periodic ones come at a car's own moments, events after distances of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,63 +16,80 @@ from numpy.typing import NDArray
 from maps.network import CityMap
 from twin import facts
 from twin.chance import Stream, chance
-from twin.cloud import kernels
-from twin.cloud.cells import HOLE_MS, Cells, CloudError
+from twin.cloud import ingest, kernels
+from twin.cloud.cells import HOUR_MS, Cells, CloudError
+from twin.cloud.columns import COLUMNS, DOWN_COLUMNS, INGEST
+from twin.cloud.cost import bill
 from twin.cloud.ingest import Ingest
-from twin.cloud.services import ADAS, CHARGING, CONNECTION, DRIVING, DTC, HEARTBEAT, SERVICES, TRIP, Services
-from twin.cloud.store import Records, Store
-from twin.events import Column, Table
+from twin.cloud.message_log import MessageLog
+from twin.cloud.outages import down_ms, outages
+from twin.cloud.radio import Radio
+from twin.cloud.services import (
+    ADAS,
+    ALARM,
+    CHARGING,
+    CONNECTION,
+    DRIVING,
+    DTC,
+    HEARTBEAT,
+    SERVICES,
+    TRIP,
+    Service,
+    Services,
+)  # fmt: skip
+from twin.cloud.store import Accounts, Records
+from twin.cloud.tenants import tenants
+from twin.events import Table
 from twin.fleet.fleet import Fleet, State
 from twin.settings import CloudSettings
 from twin.traffic.traversals import Traversals
 
 INTERVAL_MS = 900_000
-"""Interval of the table, 15 min."""
+"""Interval of the tables, 15 min."""
 
-_HOUR_MS = 3_600_000
-_BYTES = "i8"
-COLUMNS: dict[str, Column] = {
-    "time_s": Column("f8", "s", "start of the interval"),
-    "cell_id": Column("i4", "", "row of the cell in cells.parquet"),
-    "service": Column("str", "", "message class"),
-    "generated_bytes": Column(_BYTES, "B", "produced by cars in the cell"),
-    "delivered_bytes": Column(_BYTES, "B", "carried by the cell to the cloud"),
-    "buffered_bytes": Column(_BYTES, "B", "waiting in cars that are in the cell, at the interval's end"),
-    "dropped_bytes": Column(_BYTES, "B", "pushed out of full stores"),
-    "resent_bytes": Column(_BYTES, "B", "sent in vain, sent again later; part of no sum"),
-    "messages": Column(_BYTES, "", "messages produced"),
-    "moved_bytes": Column(_BYTES, "B", "brought into the cell, less taken away, in the stores of moving cars"),
-}
+_DAY_MS = 24 * HOUR_MS
 
 
 class Cloud:
-    """Telemetry of one fleet.
+    """Telemetry of one fleet, and what comes back to it.
 
     Parameters
     ----------
     city : CityMap
-        Its cells serve the nearest nodes and links.
     fleet : Fleet
-        Reads `connected`, `network_generation`, `state`, `link`, `node`; writes
+        Reads `connected`, `network_generation`, `propilot`, `state`, `link`, `node`; writes
         `generated_b`, `delivered_b`, `buffered_b`, `dropped_b`.
     settings : CloudSettings
     env : simpy.Environment
         The run's environment, integer ms.
     seed, horizon_ms : int
+    cells : Cells, optional
+    market : str
+        Whose share of owners consents to probe data.
+    start_s_of_day : int
+        Civil time at the clock's 0.
+    brands : sequence of str
+        Brand of each value of `fleet.model`; tenants of the cloud.
 
     Attributes
     ----------
-    cells : Cells
-    table : Table
-        `cloud`, one row per interval, cell and service with traffic or waiting bytes.
+    up, down : Radio
+        The two directions; `up` is telemetry.
+    regions : list of Ingest
+    down_used_b : ndarray of int64, shape (n_cells,)
+        What services took of each cell's downlink in the last tick.
+    table, down_table, ingest_table : Table
+        `cloud`, `downlink`: one row per interval, cell and service with traffic or waiting
+        bytes. `ingest`: one row per interval and region.
+    log : MessageLog or None
 
     Notes
     -----
     Sizes, rates, buffers, back-off: `facts/connectivity.toml`. Stores keep the order of
     messages; what does not fit pushes out the oldest, trouble codes last. A moving car has
     no signal in tunnels and, at random, in the facts' share of its minutes. A cell gives
-    equal shares (max-min) when asked for more than `cell_uplink_mbit_s * cell_share`.
-    Tables count a tick in the interval in which it starts.
+    equal shares (max-min) when asked for more than cars may use of it. Tables count a tick
+    in the interval in which it starts.
     """
 
     def __init__(
@@ -85,80 +101,141 @@ class Cloud:
         *,
         seed: int,
         horizon_ms: int,
+        cells: Cells | None = None,
+        market: str = "japan",
+        start_s_of_day: int = 0,
+        brands: Sequence[str] = (),
     ) -> None:
         for start, stop in settings.outage:
             if not start < stop:
                 raise CloudError(
                     f"cloud.outage: from hour {start:g} to hour {stop:g} is not a span; the end must come later"
                 )
+        if settings.most_workers is not None and settings.most_workers < settings.workers:
+            raise CloudError(f"cloud.most_workers: {settings.most_workers} is below cloud.workers ({settings.workers})")
         table = facts.load("connectivity")
         self.fleet = fleet
         self.settings = settings
         self.seed = seed
         self.horizon_ms = horizon_ms
-        self.cells = Cells.of(city)
-        self.services = Services.of(settings.service_class)
-        self.ingest = Ingest(env, workers=settings.workers, messages_per_s=settings.worker_messages_per_s)
+        self.brands = tuple(brands)
+        self._start_s_of_day = start_s_of_day
+        self.cells = cells or Cells.of(city, other_users=settings.other_users)
+        self.services = Services.of(settings.service_class, more=settings.more_services, own=settings.services)
         self.table = Table("cloud", COLUMNS)
+        self.down_table = Table("downlink", DOWN_COLUMNS)
+        self.ingest_table = Table("ingest", INGEST)
 
-        store, radio = table["store_and_forward"], table["cellular"]
-        self._message_b = np.array(self.services.message_b, np.int64)
         names = {2: "g2", 3: "g3", 4: "lte"}
         unknown = np.setdiff1d(fleet.network_generation[fleet.connected > 0], [0, *names])
         if len(unknown):
             raise CloudError(f"fleet.network_generation holds {int(unknown[0])}; valid: 2, 3, 4, or 0 without a unit")
-        limit_b = np.zeros(5, np.int64)
-        self._rate_bit_ms = np.zeros(5)
-        for generation, name in names.items():
-            limit_b[generation] = round(1e6 * store["buffer_mb"][name])
-        self._rate_bit_ms[2] = float(radio["g2_uplink_kbit_s"])
-        self._rate_bit_ms[3] = float(radio["g3_uplink_kbit_s"])
-        self._rate_bit_ms[4] = 1000 * float(radio["user_uplink_mbit_s_japan_4g_mean"])
-        self._batch_b = round(1000 * store["reconnect_batch_kb"])
-        self._backoff_ms = np.array([1000 * s for s in store["retry_backoff_s"]], np.int64)
-        self._outage_ms = [(round(a * _HOUR_MS), round(b * _HOUR_MS)) for a, b in settings.outage]
+        self._outage_ms = [(round(a * HOUR_MS), round(b * HOUR_MS)) for a, b in settings.outage]
 
         size = fleet.size
         everyone = np.arange(size)
         self.online = ((fleet.connected > 0) & (fleet.network_generation > 0)).astype(np.uint8)
         self.n_online = int(np.count_nonzero(self.online))
         self._phase_u = chance(seed, Stream.TELEMETRY_PHASE, everyone)
-        units = np.flatnonzero(self.online)
-        beat = (self._phase_u[units] * self.services.heartbeat_ms).astype(np.int64)
-        order = np.argsort(beat, kind="stable")
-        self._beat_ms, self._beat_car = beat[order], units[order].astype(np.int32)
+        self.driving_ms = np.full(size, self.services.driving_ms, np.int64)
+        consent = chance(seed, Stream.DATA_CONSENT, everyone) < float(table["consent"][market])
+        self._may = {
+            s.name: (self.online & (fleet.propilot >= s.propilot) & (consent | (not s.consent))).astype(np.uint8)
+            for s in (*self.services.up, *self.services.down)
+        }
+        heartbeat = Service("heartbeat", "parked", 0, period_ms=self.services.heartbeat_ms)
+        self._beats = {"heartbeat": self._beat(heartbeat, self.online)}
+        for s in (*self.services.up, *self.services.down):
+            if s.trigger in {"parked", "any_time"}:
+                self._beats[s.name] = self._beat(s, self._may[s.name])
 
-        # events by driven (row 0) and engaged (row 1) distance: the first comes after an exponential distance too
-        self._mean_mm = np.array([self.services.dtc_mm, self.services.adas_mm])
-        first = np.stack([chance(seed, Stream.TELEMETRY_EVENT, everyone, row) for row in range(2)])
+        # events by driven or engaged distance: the first comes after an exponential distance too
+        events = [s for s in self.services.up if s.trigger in {"distance", "engaged"}]
+        self._mean_mm = np.array([self.services.dtc_mm, self.services.adas_mm, *(s.mean_mm for s in events)])
+        self._by_engaged = np.array([0, 1, *(s.trigger == "engaged" for s in events)], np.uint8)
+        first = np.stack(
+            [
+                chance(seed, Stream.TELEMETRY_EVENT, everyone, row if row < 2 else row << 40)
+                for row in range(len(self._mean_mm))
+            ]
+        )
         self._next_mm = 1 + (-self._mean_mm[:, None] * np.log1p(-first)).astype(np.int64)
-        self._gone_mm = np.zeros((2, size), np.int64)
-        self._event = np.zeros((2, size), np.int64)
+        for row, s in enumerate(events, 2):
+            self._next_mm[row, self._may[s.name] == 0] = np.iinfo(np.int64).max
+        self._event_services = np.array([DRIVING, DTC, ADAS, *(self.services.names.index(s.name) for s in events)])
+        self._event_services = self._event_services.astype(np.uint8)
+        self._gone_mm = np.zeros(first.shape, np.int64)
+        self._event = np.zeros(first.shape, np.int64)
+        self._last_cell = np.full(size, -1, np.int32)
+        self._handovers = np.zeros(self.cells.n, np.int64)
 
-        self.store = Store(fleet, limit_b=limit_b, message_b=self._message_b)
-        self._tries = np.zeros(size, np.uint8)
-        self._attempts = np.zeros(size, np.int32)
-        self._next_try_ms = np.zeros(size, np.int64)
-        self._want = np.zeros(0, np.int64)
-        self._give = np.zeros(0, np.int64)
-        self._order = np.zeros(0, np.int64)
-        self._where = np.zeros(0, np.int32)
-        self._fails = np.zeros(0, np.uint8)
-        self._records = Records()
+        store, radio = table["store_and_forward"], table["cellular"]
+        limit_b = np.zeros(5, np.int64)
+        for generation, name in names.items():
+            limit_b[generation] = round(1e6 * store["buffer_mb"][name])
+        up_rate, down_rate = np.zeros(5), np.zeros(5)
+        up_rate[2] = down_rate[2] = float(radio["g2_uplink_kbit_s"])
+        up_rate[3], down_rate[3] = float(radio["g3_uplink_kbit_s"]), 1000 * float(radio["g3_downlink_mbit_s"])
+        up_rate[4] = 1000 * float(radio["user_uplink_mbit_s_japan_4g_mean"])
+        down_rate[4] = 1000 * float(radio["user_downlink_mbit_s_twin"])
+        self.wifi = (chance(seed, Stream.HOME_WIFI, everyone) < settings.home_wifi).astype(np.uint8)
+        self.roaming = (chance(seed, Stream.ROAMING, everyone) < settings.roaming).astype(np.uint8)
+        common: dict[str, Any] = {
+            "batch_b": round(1000 * store["reconnect_batch_kb"]),
+            "backoff_ms": np.array([1000 * s for s in store["retry_backoff_s"]], np.int64),
+            "wifi": self.wifi,
+            "underground": (chance(seed, Stream.UNDERGROUND, everyone) < settings.underground).astype(np.uint8),
+            "wifi_bit_ms": 1000 * float(radio["home_wifi_mbit_s"]),
+            "underground_share": float(radio["outage_share_of_driving_time"]["underground_parking"]),
+        }
+        self.up = Radio(
+            fleet, fleet, self.cells,
+            names=self.services.names, message_b=self.services.message_b, limit_b=limit_b, rate_bit_ms=up_rate,
+            alarm=ALARM, seed=seed, **common,
+        )  # fmt: skip
+        self.down = Radio(
+            fleet, Accounts(fleet.network_generation), self.cells,
+            names=tuple(s.name for s in self.services.down), message_b=tuple(s.bytes for s in self.services.down),
+            limit_b=np.full(5, round(1e6 * store["cloud_to_car_mb"]), np.int64), rate_bit_ms=down_rate,
+            alarm=-1, seed=seed, **common,
+        )  # fmt: skip
+        self.log: MessageLog | None = None
+        if size <= settings.message_log_cars:
+            own = [0, 0, 0, self.services.charging_ms, self.services.heartbeat_ms, 0, 0]
+            own += [s.period_ms for s in self.services.up]
+            self.log = MessageLog(city.network, fleet, period_ms=np.array(own, np.int64), phase_u=self._phase_u)
 
-        self._air = np.zeros((self.cells.n, len(SERVICES), kernels.AIR_FIELDS), np.int64)
-        self._cell_want = np.zeros(self.cells.n, np.int64)
-        self._cell_messages = np.zeros(self.cells.n, np.int64)
-        self._start = np.zeros(self.cells.n + 1, np.int64)
-        self._total = np.zeros((self.cells.n, len(SERVICES), kernels.AIR_FIELDS), np.int64)
+        self.regions = [
+            Ingest(
+                env, workers=settings.workers, messages_per_s=settings.worker_messages_per_s,
+                most_workers=settings.most_workers, scale_up_s=settings.scale_up_queue_s,
+                scale_delay_ms=round(1000 * settings.scale_delay_s),
+            )
+            for _ in range(settings.regions)
+        ]  # fmt: skip
+        # from west to east; home Wi-Fi goes to the first
+        place = np.argsort(np.argsort(self.cells.x, kind="stable"), kind="stable")
+        self._region = np.append(place * settings.regions // self.cells.n, 0)
+        self._credit = np.zeros(settings.regions)
+        self._throttled = np.zeros(settings.regions, np.int64)
+        self._seen = np.zeros((2, settings.regions), np.int64)
+        self.dealer_uploads, self.dealer_b = 0, 0
+        self._dealer_period_ms = round(float(table["dealer_upload"]["days"]) * _DAY_MS)
+        self._dealer_size_b = int(table["dealer_upload"]["bytes"])
+        self._dealer_ms = (chance(seed, Stream.DEALER_VISIT, everyone) * self._dealer_period_ms).astype(np.int64)
+        self.brand_dealer_b = np.zeros(max(1, len(self.brands)), np.int64)
+        self.down_used_b = np.zeros(self.cells.n, np.int64)
+        self._peak_messages_s = 0.0
+        self._track: list[tuple[int, int, int, int, int]] = []
         self._interval = 0
-        self._delivered_messages = 0
-        self._peak_interval_b = 0
-        self._peak_tick_b_s = 0.0
         self._end_ms = 0
-        self._books_start = [
-            column.copy() for column in (fleet.generated_b, fleet.delivered_b, fleet.buffered_b, fleet.dropped_b)
-        ]
+
+    def _beat(self, service: Service, may: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Moments within the period at which cars speak, sorted, and whose they are."""
+        units = np.flatnonzero(may)
+        moment = (self._phase_u[units] * service.period_ms).astype(np.int64)
+        order = np.argsort(moment, kind="stable")
+        return moment[order], units[order].astype(np.int32)
 
     # -------------------------------------------------------------- one tick
 
@@ -172,7 +249,7 @@ class Cloud:
         driving_cars: NDArray[np.integer],
         plugged_cars: NDArray[np.integer],
     ) -> None:
-        """Messages of [t0, t1) come up, wait, and go through the cells to the cloud.
+        """Messages of [t0, t1) come up, wait, and go through the cells to the cloud, and others down.
 
         Parameters
         ----------
@@ -182,8 +259,7 @@ class Cloud:
         trips_started, trips_ended : ndarray of int32
             Cars whose trips began or ended in this tick, one entry per trip.
         driving_cars, plugged_cars : ndarray of int32
-            Cars that drive, or are on a socket, at t1. (Driving messages come from the
-            traversals, so `driving_cars` costs nothing.)
+            Cars that drive (not needed: traversals tell), or are on a socket, at t1.
         """
         del driving_cars
         if not t0_ms < t1_ms:
@@ -197,8 +273,13 @@ class Cloud:
         )
         self._end_ms = max(self._end_ms, t1_ms)
         self._produce(t0_ms, t1_ms, traversals, trips_started, trips_ended, plugged_cars)
-        self.store.keep(self._records.sent, self._records.out, self._air)
-        self._uplink(t0_ms, t1_ms)
+        if self.log is not None:
+            self.log.keep(self.up.records, self.driving_ms, traversals, t0_ms, t1_ms)
+        self.up.keep()
+        self._answer(t0_ms, t1_ms, traversals, trips_started, trips_ended, plugged_cars)
+        self.down.keep()
+        self._dealers(t0_ms, t1_ms)
+        self._carry(t0_ms, t1_ms)
 
     def _here(self, cars: NDArray[np.integer]) -> NDArray[np.int32]:
         link, node = self.fleet.link[cars], self.fleet.node[cars]
@@ -214,12 +295,12 @@ class Cloud:
         trips_ended: NDArray[np.integer],
         plugged_cars: NDArray[np.integer],
     ) -> None:
-        fleet, cells, services, records = self.fleet, self.cells, self.services, self._records
+        cells, services, records = self.cells, self.services, self.up.records
         records.sent = 0
         started, ended = (cars[self.online[cars] > 0] for cars in (trips_started, trips_ended))
         records.add(started, self._here(started), CONNECTION)
         records.add(started, self._here(started), TRIP)
-        records.room(3 * traversals.n)
+        records.room((1 + len(self._mean_mm)) * traversals.n)
         records.sent = kernels.driving_messages(
             traversals.n,
             traversals.car,
@@ -231,156 +312,182 @@ class Cloud:
             self.online,
             self._phase_u,
             cells.link_cell,
-            services.driving_ms,
+            self.driving_ms,
             self._gone_mm,
             self._next_mm,
             self._mean_mm,
+            self._by_engaged,
             self._event,
+            self._last_cell,
+            self._handovers,
             records.sent,
-            np.array([DRIVING, DTC, ADAS], np.uint8),
+            self._event_services,
             self.seed,
             int(Stream.TELEMETRY_EVENT),
             *records.out,
         )
         records.add(ended, self._here(ended), TRIP)
-        for cars, period_ms, service in (
-            (plugged_cars, services.charging_ms, CHARGING),
-            (self._beating(t0_ms, t1_ms), services.heartbeat_ms, HEARTBEAT),
-        ):
-            records.room(len(cars))
-            before = records.sent
-            records.sent = kernels.periodic_messages(
-                cars,
-                self.online,
+        self._periodic(records, plugged_cars, self.online, services.charging_ms, CHARGING, t0_ms, t1_ms)
+        before = records.sent
+        beating = self._beating("heartbeat", services.heartbeat_ms, t0_ms, t1_ms, parked=True)
+        self._periodic(records, beating, self.online, services.heartbeat_ms, HEARTBEAT, t0_ms, t1_ms)
+        # a parked unit wakes, connects, reports
+        part = slice(before, records.sent)
+        records.add(records.car[part].copy(), records.cell[part].copy(), CONNECTION)
+        for number, service in enumerate(services.up, len(SERVICES)):
+            self._further(records, service, number, t0_ms, t1_ms, traversals, started, ended, plugged_cars)
+
+    def _answer(
+        self,
+        t0_ms: int,
+        t1_ms: int,
+        traversals: Traversals,
+        trips_started: NDArray[np.integer],
+        trips_ended: NDArray[np.integer],
+        plugged_cars: NDArray[np.integer],
+    ) -> None:
+        """What the cloud makes ready for cars in this tick."""
+        records = self.down.records
+        records.sent = 0
+        started, ended = (cars[self.online[cars] > 0] for cars in (trips_started, trips_ended))
+        for number, service in enumerate(self.services.down):
+            self._further(records, service, number, t0_ms, t1_ms, traversals, started, ended, plugged_cars)
+
+    def _further(
+        self,
+        records: Records,
+        service: Service,
+        number: int,
+        t0_ms: int,
+        t1_ms: int,
+        traversals: Traversals,
+        started: NDArray[np.integer],
+        ended: NDArray[np.integer],
+        plugged_cars: NDArray[np.integer],
+    ) -> None:
+        may = self._may[service.name]
+        if service.trigger == "driving":
+            records.room(traversals.n)
+            records.sent = kernels.driving_periodic(
+                traversals.n,
+                traversals.car,
+                traversals.link,
+                traversals.enter_ms,
+                traversals.exit_ms,
+                may,
                 self._phase_u,
-                fleet.link,
-                fleet.node,
-                cells.link_cell,
-                cells.node_cell,
-                period_ms,
-                t0_ms,
-                t1_ms,
-                service,
+                self.cells.link_cell,
+                service.period_ms,
+                number,
                 records.sent,
                 *records.out,
             )
-            if service == HEARTBEAT:
-                # a parked unit wakes, connects, reports
-                part = slice(before, records.sent)
-                records.add(records.car[part].copy(), records.cell[part].copy(), CONNECTION)
+        elif service.trigger == "trip":
+            for cars in (started, ended):
+                mine = cars[may[cars] > 0].astype(np.int32)
+                records.add(mine, self._here(mine), number)
+        elif service.trigger == "charging":
+            self._periodic(records, plugged_cars, may, service.period_ms, number, t0_ms, t1_ms)
+        elif service.trigger in {"parked", "any_time"}:
+            parked = service.trigger == "parked"
+            cars = self._beating(service.name, service.period_ms, t0_ms, t1_ms, parked=parked)
+            self._periodic(records, cars, may, service.period_ms, number, t0_ms, t1_ms)
 
-    def _beating(self, t0_ms: int, t1_ms: int) -> NDArray[np.int32]:
-        """Parked connected cars with a heartbeat in [t0, t1)."""
-        period = self.services.heartbeat_ms
-        if t1_ms - t0_ms >= period:
-            rows = self._beat_car
-        else:
-            low, high = t0_ms % period, (t1_ms - 1) % period + 1
-            first, last = np.searchsorted(self._beat_ms, [low, high])
-            rows = (
-                self._beat_car[first:last]
-                if low < high
-                else np.concatenate([self._beat_car[first:], self._beat_car[:last]])
-            )
-        return np.sort(rows[self.fleet.state[rows] == State.PARKED])
-
-    def _uplink(self, t0_ms: int, t1_ms: int) -> None:
+    def _periodic(
+        self,
+        records: Records,
+        cars: NDArray[np.integer],
+        may: NDArray[np.uint8],
+        period_ms: int,
+        service: int,
+        t0_ms: int,
+        t1_ms: int,
+    ) -> None:
         fleet, cells = self.fleet, self.cells
-        store = self.store
-        n = store.n_pending
-        if n == 0:
-            return
-        if n > len(self._want):
-            size = max(n, 2 * len(self._want))
-            self._want, self._give, self._order = (np.zeros(size, np.int64) for _ in range(3))
-            self._where, self._fails = np.zeros(size, np.int32), np.zeros(size, np.uint8)
-        up_ms = (t1_ms - t0_ms) - self._down_ms(t0_ms, t1_ms)
-        # the radio carries attempts while the cloud is down; deliveries fit into the time it is up
-        air_ms = up_ms or t1_ms - t0_ms
-        capacity = int(self.settings.cell_uplink_mbit_s * 1000 * self.settings.cell_share * air_ms / 8)
-        kernels.ask(
-            t0_ms,
-            t1_ms,
-            store.pending,
-            n,
-            fleet.buffered_b,
-            self._batch_b,
+        records.room(len(cars))
+        records.sent = kernels.periodic_messages(
+            cars,
+            may,
+            self._phase_u,
             fleet.link,
             fleet.node,
             cells.link_cell,
             cells.node_cell,
-            cells.link_dead,
-            cells.outage,
-            HOLE_MS,
-            self._next_try_ms,
-            np.floor(self._rate_bit_ms * air_ms / 8).astype(np.int64),
-            fleet.network_generation,
-            store.head,
-            store.at_cell,
-            store.run_next,
-            store.run_service,
-            store.run_bytes,
-            self._air,
-            self.seed,
-            int(Stream.OUTAGE),
-            up_ms > 0,
-            self._want,
-            self._fails,
-            self._cell_want,
-        )
-        kernels.where(store.pending, n, store.at_cell, self._where)
-        kernels.share_out(
-            self._where,
-            self._want,
-            n,
-            self._cell_want,
-            np.full(cells.n, capacity, np.int64),
-            self._give,
-            self._order,
-            self._start,
-        )
-        before = int(self._air[:, :, kernels.DELIVERED].sum())
-        self._cell_messages[:] = 0
-        kernels.send(
-            store.pending,
-            n,
-            self._give,
-            self._fails,
+            period_ms,
+            t0_ms,
             t1_ms,
-            self._message_b,
-            self._backoff_ms,
-            store.head,
-            store.tail,
-            store.at_cell,
-            store.listed,
-            store.run_next,
-            store.run_service,
-            store.run_bytes,
-            store.book,
-            fleet.buffered_b,
-            fleet.delivered_b,
-            self._air,
-            self._tries,
-            self._attempts,
-            self._next_try_ms,
-            self.seed,
-            int(Stream.RETRY),
-            self._cell_messages,
+            service,
+            records.sent,
+            *records.out,
         )
-        gone = int(self._air[:, :, kernels.DELIVERED].sum()) - before
-        self._peak_tick_b_s = max(self._peak_tick_b_s, gone / (t1_ms - t0_ms) * 1000)
-        self._delivered_messages += int(self._cell_messages.sum())
-        self.ingest.receive(self._cell_messages, t0_ms, t1_ms)
 
-    def _down_ms(self, t0_ms: int, t1_ms: int) -> int:
-        """Milliseconds of [t0, t1) in which the cloud is down; windows may overlap."""
-        down, upto = 0, t0_ms
-        for start, stop in sorted(self._outage_ms):
-            first, last = max(start, upto), min(stop, t1_ms)
-            if first < last:
-                down += last - first
-                upto = last
-        return down
+    def _beating(self, name: str, period: int, t0_ms: int, t1_ms: int, *, parked: bool) -> NDArray[np.int32]:
+        """Cars with a moment of this service in [t0, t1); only parked ones when asked."""
+        moment, car = self._beats[name]
+        if t1_ms - t0_ms >= period:
+            rows = car
+        else:
+            low, high = t0_ms % period, (t1_ms - 1) % period + 1
+            first, last = np.searchsorted(moment, [low, high])
+            rows = car[first:last] if low < high else np.concatenate([car[first:], car[:last]])
+        found: NDArray[np.int32] = np.sort(rows[self.fleet.state[rows] == State.PARKED] if parked else rows)
+        return found
+
+    def _dealers(self, t0_ms: int, t1_ms: int) -> None:
+        """Cars without a unit hand over their log when they come to service, by the dealer's own line."""
+        low, high = t0_ms % self._dealer_period_ms, t1_ms % self._dealer_period_ms
+        moment = self._dealer_ms
+        now = (moment >= low) & (moment < high) if low < high else (moment >= low) | (moment < high)
+        cars = np.flatnonzero(now & (self.online == 0))
+        self.dealer_uploads += len(cars)
+        self.dealer_b += len(cars) * self._dealer_size_b
+        if self.brands:
+            count = np.bincount(self.fleet.model[cars], minlength=len(self.brands))
+            self.brand_dealer_b += count * self._dealer_size_b
+
+    def set_period(self, cars: NDArray[np.integer], period_s: float) -> None:
+        """Another rate of driving telemetry for these cars, from the next tick on (an update may bring it)."""
+        self.driving_ms[cars] = round(1000 * period_s)
+
+    def _carry(self, t0_ms: int, t1_ms: int) -> None:
+        settings, cells = self.settings, self.cells
+        up_ms = (t1_ms - t0_ms) - down_ms(self._outage_ms, t0_ms, t1_ms)
+        # the radio carries attempts while the cloud is down; deliveries fit into the time it is up
+        air_ms = up_ms or t1_ms - t0_ms
+        hour = (t0_ms + 1000 * self._start_s_of_day) // HOUR_MS  # since midnight of the first day
+        room = cells.bytes_for_cars(
+            cells.up_mbit_s, settings.cell_uplink_mbit_s, settings.cell_share, hour % 24, air_ms
+        )
+        takes = self._accepts(t1_ms - t0_ms) & (up_ms > 0)
+        self.up.carry(t0_ms, t1_ms, room_b=room, air_ms=air_ms, hour=hour, takes=takes[self._region])
+        messages = self.up.cell_messages
+        self._peak_messages_s = max(self._peak_messages_s, int(messages.sum()) / (t1_ms - t0_ms) * 1000)
+        if settings.quota_messages_per_s is not None:
+            self._credit -= np.bincount(self._region, weights=messages, minlength=settings.regions)
+        for number, region in enumerate(self.regions):
+            region.receive(np.where(self._region == number, messages, 0), t0_ms, t1_ms)
+        before = self.down.used_b()
+        if up_ms and len(self.down.names):
+            mbit_s = float(settings.cell_downlink_mbit_s)
+            room = cells.bytes_for_cars(cells.down_mbit_s, mbit_s, settings.cell_share, hour % 24, up_ms)
+            everywhere = np.ones(cells.n + 1, bool)
+            self.down.carry(t0_ms, t1_ms, room_b=room, air_ms=up_ms, hour=hour, takes=everywhere)
+        self.down_used_b = self.down.used_b() - before
+        if self._outage_ms:
+            waiting = int(self.up.air[:, :, kernels.HELD].sum())
+            inside = sum(region.inside for region in self.regions)
+            self._track.append((t1_ms, waiting, inside, int(messages.sum()), t1_ms - t0_ms))
+
+    def _accepts(self, span_ms: int) -> NDArray[np.bool_]:
+        """Regions whose quota has something left; others answer "too many requests" and cars back off."""
+        quota = self.settings.quota_messages_per_s
+        if quota is None:
+            return np.ones(len(self.regions), bool)
+        earned = quota * span_ms / 1000
+        self._credit = np.minimum(self._credit + earned, earned)
+        full: NDArray[np.bool_] = self._credit <= 0
+        self._throttled += full
+        return ~full
 
     # -------------------------------------------------------------- results
 
@@ -389,25 +496,34 @@ class Cloud:
         self._end_ms = max(self._end_ms, end_ms)
         self._flush()
 
+    def revive(self, env: simpy.Environment) -> None:
+        """Go on in a new environment from the rows of the ingests alone."""
+        for region in self.regions:
+            region.revive(env)
+
+    def tables(self) -> list[Table]:
+        """The room's tables of the results folder."""
+        log = [self.log.table] if self.log is not None else []
+        return [self.table, self.down_table, self.ingest_table, *log]
+
     def _flush(self) -> None:
         """Close the interval: one row per cell and service with traffic or waiting bytes."""
-        cell, service = np.nonzero(self._air.any(axis=2))
-        air = self._air[cell, service]
-        self.table.append(
-            time_s=np.full(len(cell), self._interval * INTERVAL_MS / 1000),
-            cell_id=cell,
-            service=np.array(SERVICES, object)[service],
-            generated_bytes=air[:, kernels.GENERATED],
-            delivered_bytes=air[:, kernels.DELIVERED],
-            buffered_bytes=air[:, kernels.HELD],
-            dropped_bytes=air[:, kernels.DROPPED],
-            resent_bytes=air[:, kernels.RESENT],
-            messages=air[:, kernels.MESSAGES],
-            moved_bytes=air[:, kernels.MOVED],
+        time_s = self._interval * INTERVAL_MS / 1000
+        self.table.append(time_s=time_s, **self.up.close_interval())
+        self.down_table.append(time_s=time_s, **self.down.close_interval())
+        seen = np.array([[r.received for r in self.regions], [r.taken for r in self.regions]], np.int64)
+        waiting = self.up.summary()["buffered_bytes"]
+        self.ingest_table.append(
+            time_s=time_s,
+            region=np.arange(len(self.regions)),
+            received=seen[0] - self._seen[0],
+            taken=seen[1] - self._seen[1],
+            inside=seen[0] - seen[1],
+            workers=[r.on for r in self.regions],
+            throttled_ticks=self._throttled,
+            waiting_bytes=waiting,
         )
-        self._peak_interval_b = max(self._peak_interval_b, int(self._air[:, :, kernels.DELIVERED].sum()))
-        self._total += self._air
-        self._air[:, :, : kernels.HELD] = 0
+        self._seen, self._throttled = seen, np.zeros_like(self._throttled)
         self._interval += 1
 
     def ledger(self) -> dict[str, int]:
@@ -417,58 +533,68 @@ class Cloud:
         does not hold what is booked · `cells`: the same per cell and service, with
         `moved_bytes` · `fleet`: cells against cars · `moved`: what leaves one cell
         comes into another · `table`: table against cars · `ingest`: messages
-        delivered against messages received, taken or inside.
+        delivered against messages received, taken or inside · `downlink`: the first five of
+        the way down, added up · `log`: messages logged against those generated.
         """
-        fleet = self.fleet
-        generated, delivered, buffered, dropped = (
-            getattr(fleet, name) - start
-            for name, start in zip(
-                ("generated_b", "delivered_b", "buffered_b", "dropped_b"), self._books_start, strict=True
-            )
+        up, down = (
+            radio.ledger(int(table["generated_bytes"].astype(np.int64).sum()))
+            for radio, table in ((self.up, self.table), (self.down, self.down_table))
         )
-        per_car, per_cell = self.store.waiting(self.cells.n)
-        wrong = (generated != delivered + buffered + dropped) | (per_car != buffered)
-        total = self._total.copy()
-        total[:, :, : kernels.HELD] += self._air[:, :, : kernels.HELD]
-        in_, out, lost, moved = (
-            total[:, :, k] for k in (kernels.GENERATED, kernels.DELIVERED, kernels.DROPPED, kernels.MOVED)
-        )
-        held = self._air[:, :, kernels.HELD]
-        open_ = self._air[:, :, kernels.GENERATED].sum() + self.table["generated_bytes"].astype(np.int64).sum()
-        return {
-            "cars": int(np.count_nonzero(wrong)),
-            "cells": int(np.abs(in_ + moved - out - lost - held).sum() + np.abs(held - per_cell).sum()),
-            "fleet": int(
-                abs(in_.sum() - generated.sum()) + abs(out.sum() - delivered.sum()) + abs(lost.sum() - dropped.sum())
-            ),
-            "moved": int(moved.sum()),
-            "table": int(open_ - generated.sum()),
-            "ingest": abs(self._delivered_messages - self.ingest.received)
-            + abs(self.ingest.received - self.ingest.taken - self.ingest.inside),
+        received = sum(r.received for r in self.regions)
+        found = {
+            **up,
+            "ingest": abs(self.up.delivered_messages - received)
+            + sum(abs(r.received - r.taken - r.held) for r in self.regions),
+            "downlink": sum(abs(value) for value in down.values()),
         }
+        if self.log is not None:
+            made = int(self.up.total[:, :, kernels.MESSAGES].sum() + self.up.air[:, :, kernels.MESSAGES].sum())
+            found["log"] = made - self.log.messages
+        return found
 
     def summary(self) -> dict[str, Any]:
         """The `cloud` part of summary.json; call after `finish`.
 
-        `peak_bytes_per_s` is the busiest 15 min interval's mean of delivered bytes,
-        `peak_tick_bytes_per_s` the busiest tick's. `mb_per_connected_car_day` counts
-        generated bytes (10^6).
+        `peak_bytes_per_s` is the busiest 15 min interval's mean, `peak_tick_bytes_per_s` the busiest tick's.
+        `mb_per_connected_car_day` counts generated bytes (10^6), `mb_both_ways_…` the services' downlink too.
         """
-        total = self._total.sum(axis=0)
-        days = self._end_ms / (24 * _HOUR_MS)
-        generated = int(total[:, kernels.GENERATED].sum())
+        up, down = self.up.summary(), self.down.summary()
+        days = self._end_ms / _DAY_MS
         car_days = self.n_online * days
+        both = up["generated_bytes"] + down["generated_bytes"]
         return {
-            "generated_bytes": generated,
-            "delivered_bytes": int(total[:, kernels.DELIVERED].sum()),
-            "buffered_bytes": int(self._air[:, :, kernels.HELD].sum()),
-            "dropped_bytes": int(total[:, kernels.DROPPED].sum()),
-            "resent_bytes": int(total[:, kernels.RESENT].sum()),
-            "messages": int(total[:, kernels.MESSAGES].sum()),
-            "peak_bytes_per_s": self._peak_interval_b / (INTERVAL_MS / 1000),
-            "peak_tick_bytes_per_s": self._peak_tick_b_s,
-            "mb_per_connected_car_day": generated / 1e6 / car_days if car_days else 0.0,
+            **up,
+            "peak_bytes_per_s": self.up.peak_interval_b / (INTERVAL_MS / 1000),
+            "peak_tick_bytes_per_s": self.up.peak_tick_b_s,
+            "peak_tick_messages_per_s": self._peak_messages_s,
+            "mb_per_connected_car_day": up["generated_bytes"] / 1e6 / car_days if car_days else 0.0,
+            "mb_both_ways_per_connected_car_day": both / 1e6 / car_days if car_days else 0.0,
             "connected_cars": self.n_online,
-            "by_service": {name: int(total[row, kernels.GENERATED]) for row, name in enumerate(SERVICES)},
-            "ingest": self.ingest.summary(),
+            "handovers": int(self._handovers.sum()),
+            "by_service": self.up.by_service(),
+            "downlink": {**down, "by_service": self.down.by_service()},
+            "ingest": ingest.summary(self.regions),
+            "dealer": {"uploads": self.dealer_uploads, "bytes": self.dealer_b},
+            "tenants": tenants(self.brands, self.fleet, self.online, self.down.books.delivered_b, self.brand_dealer_b),
+            "capacity": self._bill(days),
+            "outages": outages(self._outage_ms, self._track),
         }
+
+    def _bill(self, days: float) -> dict[str, Any]:
+        count = self.up.total[:, :, kernels.MESSAGES].sum(axis=0)
+        abroad = self.roaming > 0
+        sent, got = self.fleet.delivered_b, self.down.books.delivered_b
+        wifi = sum(int(r.total[self.cells.n, :, kernels.DELIVERED].sum()) for r in (self.up, self.down))
+        return bill(
+            messages=dict(zip(self.services.names, count.tolist(), strict=True)),
+            message_b=dict(zip(self.services.names, self.services.message_b, strict=True)),
+            delivered_b=int(self.up.total[:, :, kernels.DELIVERED].sum()),
+            down_b=int(self.down.total[:, :, kernels.DELIVERED].sum()),
+            roaming_b=int(sent[abroad].sum() + got[abroad].sum()),
+            wifi_b=wifi,
+            peak_b_s=self.up.peak_tick_b_s,
+            peak_messages_s=self._peak_messages_s,
+            cars=self.n_online,
+            days=days,
+            hot_days=self.settings.hot_days,
+        )

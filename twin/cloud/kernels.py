@@ -27,6 +27,12 @@ def boundaries(start, stop, phase, period):  # type: ignore[no-untyped-def]
     return -((phase - stop) // period) + (phase - start) // period
 
 
+@njit(cache=True, inline="always")
+def event_tick(kind, count):  # type: ignore[no-untyped-def]
+    """Counter of the draw for the next event: the first two kinds take turns, others have ranges of their own."""
+    return 2 * count + kind if kind < 2 else (np.int64(kind) << 40) + count
+
+
 @njit(cache=True)
 def driving_messages(  # type: ignore[no-untyped-def]
     n,
@@ -43,7 +49,10 @@ def driving_messages(  # type: ignore[no-untyped-def]
     trip_mm,
     next_mm,
     mean_mm,
+    by_engaged,
     count,
+    last_cell,
+    handovers,
     sent,
     services,
     seed,
@@ -52,12 +61,13 @@ def driving_messages(  # type: ignore[no-untyped-def]
     out_cell,
     out_service,
     out_count,
+    out_row,
 ):
     """Messages of moving cars, one record per traversal and service; returns how many.
 
-    Periodic ones at the car's own moments inside [enter, exit). Events of `services[1:]`
-    (trouble codes by driven, assistance events by engaged distance) after exponential
-    distances: `trip_mm[j, c]` is the distance so far, `next_mm[j, c]` where the next comes.
+    Periodic ones every `period_ms[c]` at the car's own moments inside [enter, exit). Events of
+    `services[1:]` after exponential distances, driven or (where `by_engaged`) with assistance:
+    `trip_mm[j, c]` is the distance so far, `next_mm[j, c]` where the next comes.
     """
     phase_ms = np.int64(0)
     for i in range(n):
@@ -65,28 +75,69 @@ def driving_messages(  # type: ignore[no-untyped-def]
         if online[c] == 0:
             continue
         cell = link_cell[link[i]]
-        phase_ms = np.int64(phase_u[c] * period_ms)
-        k = boundaries(enter_ms[i], exit_ms[i], phase_ms, period_ms)
+        if last_cell[c] != cell:
+            if last_cell[c] >= 0:
+                handovers[cell] += 1
+            last_cell[c] = cell
+        phase_ms = np.int64(phase_u[c] * period_ms[c])
+        k = boundaries(enter_ms[i], exit_ms[i], phase_ms, period_ms[c])
         if k > 0:
             out_car[sent] = c
             out_cell[sent] = cell
             out_service[sent] = services[0]
             out_count[sent] = k
+            out_row[sent] = i
             sent += 1
-        for j in range(2):
-            trip_mm[j, c] += driven_mm[i] if j == 0 else engaged_mm[i]
+        for j in range(len(mean_mm)):
+            trip_mm[j, c] += engaged_mm[i] if by_engaged[j] else driven_mm[i]
             if trip_mm[j, c] >= next_mm[j, c]:
                 k = 0
                 while trip_mm[j, c] >= next_mm[j, c]:
                     k += 1
                     count[j, c] += 1
-                    u = draw(seed, stream, c, 2 * count[j, c] + j)
+                    u = draw(seed, stream, c, event_tick(j, count[j, c]))
                     next_mm[j, c] += 1 + np.int64(-mean_mm[j] * math.log1p(-u))
                 out_car[sent] = c
                 out_cell[sent] = cell
                 out_service[sent] = services[1 + j]
                 out_count[sent] = k
+                out_row[sent] = i
                 sent += 1
+    return sent
+
+
+@njit(cache=True)
+def driving_periodic(  # type: ignore[no-untyped-def]
+    n,
+    car,
+    link,
+    enter_ms,
+    exit_ms,
+    may,
+    phase_u,
+    link_cell,
+    period_ms,
+    service,
+    sent,
+    out_car,
+    out_cell,
+    out_service,
+    out_count,
+    out_row,
+):
+    """Messages of one further service of moving cars, at the car's own moments inside [enter, exit)."""
+    for i in range(n):
+        c = car[i]
+        if may[c] == 0:
+            continue
+        k = boundaries(enter_ms[i], exit_ms[i], np.int64(phase_u[c] * period_ms), period_ms)
+        if k > 0:
+            out_car[sent] = c
+            out_cell[sent] = link_cell[link[i]]
+            out_service[sent] = service
+            out_count[sent] = k
+            out_row[sent] = i
+            sent += 1
     return sent
 
 
@@ -108,6 +159,7 @@ def periodic_messages(  # type: ignore[no-untyped-def]
     out_cell,
     out_service,
     out_count,
+    out_row,
 ):
     """Messages of standing cars at their own moments inside [start, stop)."""
     for i in range(len(cars)):
@@ -120,6 +172,7 @@ def periodic_messages(  # type: ignore[no-untyped-def]
             out_cell[sent] = link_cell[car_link[c]] if car_link[c] >= 0 else node_cell[car_node[c]]
             out_service[sent] = service
             out_count[sent] = k
+            out_row[sent] = -1
             sent += 1
     return sent
 
@@ -252,11 +305,19 @@ def ask(  # type: ignore[no-untyped-def]
     batch_b,
     car_link,
     car_node,
+    home_node,
     link_cell,
     node_cell,
     link_dead,
+    node_dead,
     outage,
     hole_ms,
+    wifi,
+    wifi_cell,
+    wifi_b,
+    underground,
+    underground_share,
+    hour,
     next_try_ms,
     rate_b,
     generation,
@@ -268,7 +329,7 @@ def ask(  # type: ignore[no-untyped-def]
     air,
     seed,
     stream,
-    cloud_up,
+    takes,
     want,
     fails,
     cell_want,
@@ -276,20 +337,29 @@ def ask(  # type: ignore[no-untyped-def]
     """What every car with something to send asks of its cell in this tick.
 
     `want[i]` in bytes, `fails[i]` 1 where the attempt will break off (coverage hole while moving,
-    cloud down): it costs air for one batch at most and must be sent again.
+    cloud down): it costs air for one batch at most and must be sent again. A car that stands at
+    home on its own Wi-Fi uses `wifi_cell`. Garages below ground have no signal in a share of hours.
     """
     cell_want[:] = 0
     for i in range(n):
         c = pending[i]
         moving = car_link[c] >= 0
         cell = link_cell[car_link[c]] if moving else node_cell[car_node[c]]
+        at_home = not moving and car_node[c] == home_node[c]
+        if at_home and wifi[c]:
+            cell = wifi_cell
         _settle(c, cell, head, at_cell, run_next, run_service, run_bytes, air)
         want[i] = 0
         fails[i] = 0
         if next_try_ms[c] >= stop_ms or (moving and link_dead[car_link[c]]):
             continue
-        asks = min(buffered_b[c], rate_b[generation[c]])
-        if not cloud_up or (moving and draw(seed, stream, c, start_ms // hole_ms) < outage[cell]):
+        if cell != wifi_cell and not moving:
+            if node_dead[car_node[c]]:
+                continue
+            if at_home and underground[c] and draw(seed, stream, c, (np.int64(1) << 40) + hour) < underground_share:
+                continue
+        asks = min(buffered_b[c], wifi_b if cell == wifi_cell else rate_b[generation[c]])
+        if not takes[cell] or (moving and draw(seed, stream, c, start_ms // hole_ms) < outage[cell]):
             fails[i] = 1
             asks = min(asks, batch_b)
         want[i] = asks

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.cloud import kernels
-from twin.cloud.services import ALARM, SERVICES
-from twin.fleet.fleet import Fleet
+
+Columns = NDArray[Any]
+
+
+class Books(Protocol):
+    """Byte accounts per car, and the generation of its unit; a fleet is one."""
+
+    size: int
+    network_generation: NDArray[np.uint8]
+    generated_b: NDArray[np.int64]
+    delivered_b: NDArray[np.int64]
+    buffered_b: NDArray[np.int64]
+    dropped_b: NDArray[np.int64]
+
+
+class Accounts:
+    """Books of the way from the cloud to the cars."""
+
+    def __init__(self, generation: NDArray[np.uint8]) -> None:
+        self.size = len(generation)
+        self.network_generation = generation
+        for name in ("generated_b", "delivered_b", "buffered_b", "dropped_b"):
+            setattr(self, name, np.zeros(self.size, np.int64))
+
+    generated_b: NDArray[np.int64]
+    delivered_b: NDArray[np.int64]
+    buffered_b: NDArray[np.int64]
+    dropped_b: NDArray[np.int64]
 
 
 class Records:
-    """The tick's messages: car, cell, service and how many; the first `sent` rows hold something."""
+    """The tick's messages: car, cell, service and how many; the first `sent` rows hold something.
+
+    `row` is the traversal that a message belongs to, -1 for standing cars.
+    """
 
     def __init__(self) -> None:
         self.sent = 0
@@ -21,24 +50,26 @@ class Records:
         self.cell = np.zeros(0, np.int32)
         self.service = np.zeros(0, np.uint8)
         self.count = np.zeros(0, np.int64)
+        self.row = np.zeros(0, np.int32)
 
     def room(self, rows: int) -> None:
         """Make room for so many more."""
         if self.sent + rows > len(self.car):
             size = max(self.sent + rows, 2 * len(self.car), 1024)
-            for name in ("car", "cell", "service", "count"):
+            for name in ("car", "cell", "service", "count", "row"):
                 setattr(self, name, np.resize(getattr(self, name), size))
 
     @property
     def out(self) -> tuple[NDArray[Any], ...]:
         """Columns in the order that kernels take them."""
-        return self.car, self.cell, self.service, self.count
+        return self.car, self.cell, self.service, self.count, self.row
 
     def add(self, cars: NDArray[np.int32], cells: NDArray[np.int32], service: int) -> None:
         """One message of a service from each of these cars."""
         self.room(len(cars))
         part = slice(self.sent, self.sent + len(cars))
         self.car[part], self.cell[part], self.service[part], self.count[part] = cars, cells, service, 1
+        self.row[part] = -1
         self.sent += len(cars)
 
 
@@ -47,12 +78,14 @@ class Store:
 
     Parameters
     ----------
-    fleet : Fleet
+    books : Books
         Writes `generated_b`, `buffered_b`, `dropped_b`.
     limit_b : ndarray of int64, shape (5,)
         Size of the store by network generation, bytes.
     message_b : ndarray of int64
         Size of one message by service, bytes.
+    alarm : int
+        Service that is dropped last, -1 for none.
 
     Attributes
     ----------
@@ -60,9 +93,10 @@ class Store:
         The first `n_pending` entries are the cars with something to send.
     """
 
-    def __init__(self, fleet: Fleet, *, limit_b: NDArray[np.int64], message_b: NDArray[np.int64]) -> None:
-        size = fleet.size
-        self.fleet = fleet
+    def __init__(self, books: Books, *, limit_b: NDArray[np.int64], message_b: NDArray[np.int64], alarm: int) -> None:
+        size = books.size
+        self.books = books
+        self.alarm = alarm
         self.limit_b = limit_b
         self.message_b = message_b
         self.head = np.full(size, -1, np.int32)
@@ -86,11 +120,11 @@ class Store:
         self._grow(rows)
         kernels.store(
             rows,
-            *records,
+            *records[:4],
             self.message_b,
             self.limit_b,
-            self.fleet.network_generation,
-            ALARM,
+            self.books.network_generation,
+            self.alarm,
             self.head,
             self.tail,
             self.at_cell,
@@ -100,9 +134,9 @@ class Store:
             self.run_service,
             self.run_bytes,
             self.book,
-            self.fleet.generated_b,
-            self.fleet.buffered_b,
-            self.fleet.dropped_b,
+            self.books.generated_b,
+            self.books.buffered_b,
+            self.books.dropped_b,
             air,
         )
 
@@ -123,7 +157,7 @@ class Store:
 
     def waiting(self, cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Bytes that the chains really hold: per car, and per cell and service."""
-        per_car = np.zeros(self.fleet.size, np.int64)
-        per_cell = np.zeros((cells, len(SERVICES)), np.int64)
+        per_car = np.zeros(self.books.size, np.int64)
+        per_cell = np.zeros((cells, len(self.message_b)), np.int64)
         kernels.waiting(self.head, self.run_next, self.run_service, self.run_bytes, per_car, per_cell, self.at_cell)
         return per_car, per_cell

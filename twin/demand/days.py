@@ -49,6 +49,8 @@ class DayPlan:
         Row of PURPOSES: what the car goes to `to_node` for.
     stay_ms : int64
         Planned stay there, -1 after the last trip of the chain.
+    travel_ms : int64
+        Estimated time on the road.
     km : float32
         Estimated road distance.
     wanted_km : float32
@@ -61,6 +63,7 @@ class DayPlan:
     to_node: NDArray[np.int32]
     purpose: NDArray[np.uint8]
     stay_ms: NDArray[np.int64]
+    travel_ms: NDArray[np.int64]
     km: NDArray[np.float32]
     wanted_km: NDArray[np.float32]
 
@@ -178,7 +181,7 @@ class Demand:
         self.archetype = self._archetypes()
         self.distances = calibrate(city, self._home, city.place_node, seed=seed)
         self._places, self._rings = attraction(city), rings(city, self.distances)
-        town, express = speed_shares()
+        town, express = speed_shares(self.habits[WEEKDAY].start_share)
         self._inside_mps, self._outside_mps = town * self.distances.inside_mps, express * self.distances.outside_mps
         self.longer_m = self._reach() / 2
         self._moves = [self._moving(h) for h in self.habits]
@@ -220,6 +223,10 @@ class Demand:
         both = DayPlan(*(np.concatenate([getattr(before, f.name), getattr(today, f.name)]) for f in fields(DayPlan)))
         later = np.flatnonzero(both.depart_ms >= 0)
         return both.take(later[np.lexsort((both.depart_ms[later], both.car[later]))])
+
+    def usual_day(self, day: int) -> DayPlan:
+        """A day's trips, for what is made of habits alone (the week before the run)."""
+        return self._plan(day)
 
     def nodes_at_start(self) -> NDArray[np.int32]:
         """Node at which each car is (or is about to arrive) when the scenario starts, shape (cars,)."""
@@ -290,6 +297,8 @@ class Demand:
         row[kernels.DROP_OFF_MS] = facts["drop_off_min"] * kernels.MINUTE_MS
         row[kernels.WORK_MS] = day.archetype["commuter"]["work_h"] * kernels.HOUR_MS
         row[kernels.WORK_SD_MS] = facts["work_h_sd"] * kernels.HOUR_MS
+        row[kernels.ODD_SHARE] = day.odd_share
+        row[kernels.ODD_WORK_MS] = day.odd_work_h * kernels.HOUR_MS
         row[kernels.SHOP_UP_TO] = share["shop"]
         row[kernels.LEISURE_UP_TO] = share["shop"] + share["leisure"]
         numbers = np.tile(row, (3, 1))
@@ -340,6 +349,7 @@ class Demand:
         kernels.set_clock(
             self.seed, c.cars, c.days, c.homes, c.kinds, c.works, c.stays, c.tours, c.nodes, c.travel_ms, c.n_legs,
             start_cum, commuter["depart_mean_h"] * kernels.HOUR_MS, commuter["depart_sd_h"] * kernels.HOUR_MS,
+            day.odd_share, day.odd_cum,
             day.activity["home_between_tours_median_min"] * float(kernels.MINUTE_MS), day.activity["stay_sigma"],
             c.depart_ms, c.bins,
         )  # fmt: skip
@@ -424,6 +434,7 @@ class Demand:
             to_node=c.nodes[row, leg].astype(np.int32),
             purpose=c.purposes[row, leg].astype(np.uint8),
             stay_ms=np.where(last, -1, stay),
+            travel_ms=c.travel_ms[row, leg],
             km=((c.inside_m[row, leg] + c.outside_m[row, leg]) / 1000).astype(np.float32),
             wanted_km=wanted.astype(np.float32),
         )

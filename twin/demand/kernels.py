@@ -15,7 +15,8 @@ COMMUTER, ERRANDS, LEISURES = range(3)
 # numbers of lay_out
 SECOND_TOUR, EXTRA_TOUR, EXTRA_STOP, FROM_WORK, BEFORE_WORK, SIGMA, STAY_SIGMA = range(7)
 STAY_MOST_MS, DROP_OFF_MS, WORK_MS, WORK_SD_MS, LEISURE_CAR_KM, SHOP_UP_TO, LEISURE_UP_TO = range(7, 14)
-N_NUMBERS = 14
+ODD_SHARE, ODD_WORK_MS = range(14, 16)
+N_NUMBERS = 16
 
 _TOUR = int(Stream.TOUR)
 _DISTANCE = int(Stream.DISTANCE)
@@ -23,6 +24,7 @@ _DWELL = int(Stream.DWELL)
 _DESTINATION = int(Stream.DESTINATION)
 _DEPART = int(Stream.DEPART)
 
+ODD_HOURS = -1  # draw of a car, the same every day
 HOUR_MS = 3_600_000
 DAY_STARTS_MS = 3 * HOUR_MS  # a day of habits runs from 3 to 27 o'clock: few drive at three
 DAY_ENDS_MS = 27 * HOUR_MS
@@ -111,7 +113,10 @@ def lay_out(
                     _stop(seed, car, tick, i, k, tour, ERRAND, 0, median_km, stay_ms, number, out)
                     stays[i, k] = np.int64(number[DROP_OFF_MS])
                     stops, k = stops - 1, k + 1
-                worked = np.int64(number[WORK_MS] + number[WORK_SD_MS] * bell(seed, _DWELL, car, tick + 64))
+                hours_ms = number[WORK_MS]
+                if draw(seed, _DEPART, car, ODD_HOURS) < number[ODD_SHARE]:
+                    hours_ms = number[ODD_WORK_MS]
+                worked = np.int64(hours_ms + number[WORK_SD_MS] * bell(seed, _DWELL, car, tick + 64))
                 worked = max(worked, 2 * HOUR_MS)
                 purposes[i, k], anchors[i, k], tours[i, k], want_m[i, k] = WORK, 0, tour, 0.0
                 stays[i, k] = worked
@@ -397,6 +402,8 @@ def set_clock(
     cum,
     depart_mean_ms,
     depart_sd_ms,
+    odd_share,
+    odd_cum,
     gap_ms,
     gap_sigma,
     depart_ms,
@@ -405,7 +412,8 @@ def set_clock(
     """Departure of every leg, ms since midnight of the day (3 h to 27 h); -1 for legs that do not happen.
 
     A leg does not happen when it leads nowhere new, or when its tour finds no room in the day. The work tour starts
-    about depart_mean_ms; others are drawn from `cum` (cumulative over equal bins of the day) and wait for the car.
+    about depart_mean_ms, that of a share odd_share of cars at odd hours (odd_cum, cumulative over bins of the day);
+    others are drawn from `cum` (cumulative over equal bins of the day) and wait for the car.
     """
     n_bins = len(cum)
     width = (DAY_ENDS_MS - DAY_STARTS_MS) / n_bins
@@ -431,7 +439,12 @@ def set_clock(
             length[t] = total
             order[t] = t
             chosen[t] = -1
-            if works[i] == 1 and t == 0:
+            if works[i] == 1 and t == 0 and draw(seed, _DEPART, car, ODD_HOURS) < odd_share:
+                b = np.searchsorted(odd_cum, draw(seed, _DEPART, car, tick + 2 * t) * odd_cum[-1], side="right")
+                b = min(b, len(odd_cum) - 1)
+                at = (b + draw(seed, _DEPART, car, tick + 2 * t + 1)) * (DAY_ENDS_MS - DAY_STARTS_MS) / len(odd_cum)
+                start[t] = np.int64(DAY_STARTS_MS + at)
+            elif works[i] == 1 and t == 0:
                 z = 9.0
                 turn = 0
                 while abs(z) > 2.5 and turn < 16:

@@ -38,6 +38,10 @@ class Habits:
         Share of trips that start in each clock hour; sums to 1.
     archetype_share : ndarray of float64, shape (3,)
         Shares of ARCHETYPES among cars; sums to 1.
+    odd_share, odd_cum : float, ndarray of float64, shape (24,)
+        Share of commuters whose work begins at odd hours; when they set out, cumulative from 3 o'clock on.
+    odd_work_h : float
+        Hours they work.
     leisure_moves : float
         Probability that a leisure car drives on such a day.
     archetype : mapping
@@ -52,6 +56,9 @@ class Habits:
     trip_sigma: float
     start_share: NDArray[np.float64]
     archetype_share: NDArray[np.float64]
+    odd_share: float
+    odd_cum: NDArray[np.float64]
+    odd_work_h: float
     leisure_moves: float
     archetype: dict[str, Any]
     activity: dict[str, Any]
@@ -119,6 +126,8 @@ def habits(market: str, *, day_kind: int = WEEKDAY) -> Habits:
     start_share = np.asarray(shape, np.float64)
     cars = facts["archetypes"]
     shares = np.array([cars[kind][f"share_{market}"] for kind in ARCHETYPES], np.float64)
+    work = extra["work_start"]
+    odd = np.roll(np.asarray(work["odd_hours"], np.float64), -3)
     return Habits(
         moving=float(model[f"share_of_cars_moving_{name}"]),
         trips=float(trips),
@@ -126,16 +135,29 @@ def habits(market: str, *, day_kind: int = WEEKDAY) -> Habits:
         trip_sigma=float(model[f"trip_km_sigma_{name}"]),
         start_share=start_share / start_share.sum(),
         archetype_share=shares / shares.sum(),
+        odd_share=float(work["odd_share"]),
+        odd_cum=np.cumsum(odd / odd.sum()),
+        odd_work_h=float(work["odd_work_h"]),
         leisure_moves=float(cars["leisure"][f"{name}_use_prob"]),
         archetype={kind: dict(cars[kind]) for kind in ARCHETYPES},
         activity=dict(extra["activity"]),
     )
 
 
-def speed_shares() -> tuple[float, float]:
-    """Share of the free speed that drivers plan with: in town, and on the roads outside.
+def speed_shares(start_share: NDArray[np.float64]) -> tuple[float, float]:
+    """Share of the free speed that drivers plan with: in town over a whole day, and on the roads outside.
 
-    Source: behaviour.toml [speed_factor], off-peak town and expressway.
+    In town the mean over trips of the pace in and outside the peak hours. On empty streets the traffic engine
+    drives the latter (`twin.traffic.speeds`) and makes the former itself.
+
+    Parameters
+    ----------
+    start_share : ndarray of float64, shape (24,)
+        Share of trips that start in each clock hour.
+
+    Source: behaviour.toml [speed_factor], days.toml [peak].
     """
     shares = load("behaviour")["speed_factor"]
-    return float(shares["urban_offpeak"]), float(shares["expressway"])
+    peak = float(start_share[load("days")["peak"]["hours"]].sum() / start_share.sum())
+    town = 1.0 / (peak / shares["urban_peak"] + (1.0 - peak) / shares["urban_offpeak"])
+    return float(town), float(shares["rural"])

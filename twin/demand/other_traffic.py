@@ -111,6 +111,8 @@ class OtherTraffic:
         )
         self.across_m = _across(city)
         self._pool(city, pool)
+        self._pair_cum: NDArray[np.float64] | None = None
+        self._hour_factor = np.ones(24)
         self.mean_inside_m = self._inside_m(city)
         self._level(city, fleet_cars)
 
@@ -118,7 +120,24 @@ class OtherTraffic:
         """Expected trips in each clock hour of a day (0 is the date of the start), shape (24,)."""
         kind = self.calendar.kind(day)
         trips = self.trips_per_weekday if kind == WEEKDAY else self.trips_per_weekend_day
-        return trips * self._habits[kind].start_share
+        return np.asarray(trips * self._habits[kind].start_share * self._hour_factor)
+
+    def expected(self, day: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Expected trips (pairs, 24) by pair and clock hour, and the group of each pair: a journey and its way back."""
+        half = len(self.pair_from) // 2
+        hours, outward = self.day_share(day), self._outward(day)
+        share = np.diff(self._pair_cum, prepend=0.0) / self._pair_cum[-1] if self._pair_cum is not None else None
+        weight = np.full(half, 1.0 / half) if share is None else share
+        out = weight[:, None] * (hours * outward)
+        back = weight[:, None] * (hours * (1.0 - outward))
+        return np.concatenate([out, back]), np.tile(np.arange(half), 2)
+
+    def adjust(self, journey: NDArray[np.float64], hour: NDArray[np.float64]) -> None:
+        """Weigh journeys of the pool, and multiply the trips of clock hours (see `twin.demand.counts`)."""
+        if self._pair_cum is not None:
+            raise DemandError("other traffic is adjusted to counts once")
+        self._pair_cum = np.cumsum(journey)
+        self._hour_factor = hour * float(journey.mean())
 
     def trips(self, t0_ms: int, t1_ms: int) -> OtherTrips:
         """Departures in [t0, t1), ms since the start of the scenario.
@@ -144,7 +163,11 @@ class OtherTraffic:
         within = (chance(self.seed, Stream.OTHER_TRAFFIC, row[slot], serial) * MINUTE_MS).astype(np.int64)
         depart = minutes[slot] * MINUTE_MS + within
         half = len(self.pair_from) // 2
-        pair = (chance(self.seed, Stream.OTHER_DESTINATION, row[slot], serial) * half).astype(np.int64)
+        u = chance(self.seed, Stream.OTHER_DESTINATION, row[slot], serial)
+        if self._pair_cum is None:
+            pair = (u * half).astype(np.int64)
+        else:
+            pair = np.minimum(np.searchsorted(self._pair_cum, u * self._pair_cum[-1], side="right"), half - 1)
         back = chance(self.seed, Stream.OTHER_ORIGIN, row[slot], serial) >= outward[slot]
         pair += np.where(back, half, 0)
         keep = (depart >= t0_ms) & (depart < t1_ms)

@@ -21,19 +21,24 @@ class ClimateError(ValueError):
 
 
 def hourly_c(settings: ClimateSettings) -> NDArray[np.float64]:
-    """Outside temperature by hour of the day, °C, shape (24,).
+    """Outside temperature by hour from the midnight before the start, °C; it begins again after the last one.
+
+    Shape (24,), or (24 n,) for a series of n days.
 
     Raises
     ------
     ClimateError
-        When a list does not have one value per hour.
+        When a list does not have one value per hour, or has gaps.
     """
     value = settings.ambient_c
     if not isinstance(value, list):
         return np.full(HOURS, float(value))
-    if len(value) != HOURS:
+    if not value or len(value) % HOURS:
         raise ClimateError(f"climate.ambient_c has {len(value)} values; valid: one number, or {HOURS}, one per hour")
-    return np.array(value, float)
+    series = np.array(value, float)
+    if not np.isfinite(series).all():
+        raise ClimateError(f"climate.ambient_c has a gap at hour {int(np.flatnonzero(~np.isfinite(series))[0])}")
+    return series
 
 
 def ambient_c(settings: ClimateSettings, t_ms: int, *, start_s_of_day: int = 0) -> float:
@@ -44,12 +49,43 @@ def ambient_c(settings: ClimateSettings, t_ms: int, *, start_s_of_day: int = 0) 
     >>> ambient_c(ClimateSettings(ambient_c=[float(h) for h in range(24)]), 90 * 60_000)
     1.0
     """
-    return float(hourly_c(settings)[hour_of_day(t_ms, start_s_of_day)])
+    series = hourly_c(settings)
+    return float(series[hour_of_day(t_ms, start_s_of_day, hours=len(series))])
 
 
-def hour_of_day(t_ms: int, start_s_of_day: int) -> int:
-    """Hour of the day at `t_ms` after a start `start_s_of_day` seconds past midnight."""
-    return (t_ms + 1000 * start_s_of_day) // _HOUR_MS % HOURS
+def hour_of_day(t_ms: int, start_s_of_day: int, *, hours: int = HOURS) -> int:
+    """Hour of the day at `t_ms` after a start `start_s_of_day` seconds past midnight; row of a series of `hours`."""
+    return (t_ms + 1000 * start_s_of_day) // _HOUR_MS % hours
+
+
+def out_of_reach(ambient: ArrayLike) -> NDArray[np.float64]:
+    """Share of a battery's energy that the cold keeps from the car (fact energy.cold_battery).
+
+    Nothing is lost: what is out of reach stays in the battery and is there again when it is warm.
+
+    Examples
+    --------
+    >>> out_of_reach([20.0, -10.0]).round(2).tolist()
+    [0.0, 0.11]
+    """
+    known = load("energy")["cold_battery"]
+    share: NDArray[np.float64] = 1.0 - np.interp(
+        np.atleast_1d(np.asarray(ambient, float)), known["ambient_c"], known["usable"]
+    )
+    return share
+
+
+def typical_year_c(market: str, months: ArrayLike, hours: ArrayLike) -> NDArray[np.float64]:
+    """Temperature of a market's typical year by month (1 to 12) and hour of the day, °C.
+
+    Half a day's range above the month's mean at 15 o'clock and below it at 3, a cosine between (fact
+    energy.typical_year).
+    """
+    known = load("energy")["typical_year"][market]
+    month = np.asarray(months, int) - 1
+    swing = np.cos(2.0 * np.pi * (np.asarray(hours, float) - 15.0) / 24.0)
+    mean, half = np.array(known["mean_c"], float)[month], 0.5 * np.array(known["daily_range_c"], float)[month]
+    return np.asarray(mean + half * swing, float)
 
 
 @cache

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from maps.network import GIVE_WAY, STOP, TOLL_BOOTH, RoadNetwork
 from twin.energy import kernels
-from twin.energy.climate import cabin_w, hourly_c, road_weather
+from twin.energy.climate import cabin_w, hourly_c, out_of_reach, road_weather
 from twin.energy.powertrain import engine_control, on_the_road
 from twin.facts import load
 from twin.fleet.catalogue import Catalogue, Param
@@ -24,6 +24,10 @@ from twin.traffic.traversals import Traversals
 # declared twice because kernels import nothing of ours
 assert tuple(Kind) == (kernels.ELECTRIC, kernels.EPOWER, kernels.COMBUSTION)
 
+MOST_EMPTY = 4
+"""Times that one car may run empty in one call: once, and once more for each hour that begins in it and warms it up."""
+GRAVITY = 9.81
+"""Standard gravity, m/s2."""
 PLANNED_PACE = 0.75
 """Mean speed over free speed that `Drive.predict_j` supposes where only length and time are known."""
 
@@ -47,12 +51,12 @@ def link_profile() -> NDArray[np.float64]:
     return np.array([f[name] if name else 1.0 / f["knee"] for name in names])
 
 
-def road_records(network: RoadNetwork) -> NDArray[np.float64]:
+def road_records(network: RoadNetwork, rise_m: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """One record per link for the kernel, shape (n_links, ROAD_COLUMNS).
 
     A stop sign, a give-way sign or a toll booth at the link's end costs speed that the
     travel time of the traffic engine may not show (fact energy.link_control): the
-    larger of the two counts. Signals are in the travel time.
+    larger of the two counts. Signals are in the travel time. `rise_m` is the height gained on each link.
     """
     profile = link_profile()
     speed, length = network.link_speed, network.link_length
@@ -71,6 +75,8 @@ def road_records(network: RoadNetwork) -> NDArray[np.float64]:
     # on a very short link the sign cannot cost more than the busiest driving does
     road[:, kernels.CONTROL] = np.minimum(busy, 0.5 * lost * speed * speed / length)
     road[:, kernels.LENGTH_MM] = np.rint(1000.0 * length)
+    if rise_m is not None:
+        road[:, kernels.SLOPE] = rise_m / length
     return road
 
 
@@ -100,6 +106,8 @@ def car_records(catalogue: Catalogue, celsius: NDArray[np.float64]) -> NDArray[n
     fuel_per_j = 1.0 / np.where(hybrid, p[Param.ETA_FUEL_BUS], 1.0)
     out[:, :, kernels.UL_PER_J] = np.where(burns | hybrid, 1e6 * fuel_per_j / p[Param.LHV], 0.0)
     out[:, :, kernels.GENERATOR_W] = p[Param.GENERATOR]
+    out[:, :, kernels.WEIGHT_N] = GRAVITY * p[Param.MASS]
+    out[:, :, kernels.OUT_OF_REACH] = np.where(p[Param.KIND] == Kind.ELECTRIC, out_of_reach(celsius)[:, None], 0.0)
     return out
 
 
@@ -120,6 +128,8 @@ class Drive:
         Kept for market-specific habits of later rooms; no number depends on it yet.
     start_s_of_day : int
         Civil time of the scenario's start, for the hourly temperature.
+    rise_m : float64 (links,), optional
+        Height gained on each link; level without.
     """
 
     def __init__(
@@ -131,10 +141,11 @@ class Drive:
         market: str,
         *,
         start_s_of_day: int = 0,
+        rise_m: NDArray[np.float64] | None = None,
     ) -> None:
         self.fleet = fleet
         self.market = market
-        self._road = road_records(network)
+        self._road = road_records(network, rise_m)
         self._profile = link_profile()
         self._start_ms = 1000 * start_s_of_day
         self._car_of = car_records(catalogue, hourly_c(climate))
@@ -145,8 +156,27 @@ class Drive:
         """1 from running empty until there is energy again; part of the state to be saved."""
         self.total = np.zeros(8, np.int64)
         """Sums over all traversals so far (kernels.ROWS_…); part of the state to be saved."""
-        self._ran_empty = np.zeros(fleet.size, np.int64)
+        self._ran_empty = np.zeros(MOST_EMPTY * fleet.size, np.int64)
+        self._steady = np.zeros(fleet.size, np.uint8)
+        self._keep = 1.0
         self.open_books()
+
+    @property
+    def records(self) -> NDArray[np.float64]:
+        """Parameters by hour, model and column of `kernels`, with the weather folded in."""
+        return self._car_of
+
+    def steadied(self, steady: NDArray[np.uint8], *, saving: float) -> None:
+        """Let cars marked in `steady` spend less at the wheel.
+
+        Parameters
+        ----------
+        steady : ndarray of uint8, shape (n_cars,)
+            1 for cars under driver assistance; read at every link, owned by the caller.
+        saving : float
+            Share of the energy at the wheel that they save (facts autonomy.effects).
+        """
+        self._steady, self._keep = steady, 1.0 - saving
 
     def open_books(self) -> None:
         """Let the ledger begin at what the fleet's columns hold now."""
@@ -171,29 +201,46 @@ class Drive:
             self._road, self._profile, self._car_of, self._control, self._start_ms,
             fleet.model, fleet.battery_j, fleet.capacity_j, fleet.traction_j, fleet.engine_j,
             fleet.fuel_ul, fleet.driven_mm, fleet.towed_mm, fleet.drive_ms,
-            self.engine_on, self.empty, self.total, self._ran_empty,
+            self.engine_on, self.empty, self.total, self._ran_empty, self._steady, self._keep,
         )  # fmt: skip
-        return self._ran_empty[:found].copy()
+        # a battery that warms up within the call may run empty twice
+        return np.array(list(dict.fromkeys(self._ran_empty[:found].tolist())), np.int64)
 
-    def predict_j(self, rows: ArrayLike, metres: ArrayLike, seconds: ArrayLike, *, at_ms: int = 0) -> NDArray[np.int64]:
+    def predict_j(
+        self, rows: ArrayLike, metres: ArrayLike, seconds: ArrayLike, *, rise_m: ArrayLike = 0.0, at_ms: int = 0
+    ) -> NDArray[np.int64]:
         """Battery energy that trips will need, for planning; 0 for cars that do not plug in.
 
         Parameters
         ----------
         rows : int (n,), cars
         metres, seconds : float, broadcast with `rows`; length and duration of each trip
+        rise_m : height of the goal above the start
         at_ms : moment whose temperature counts
         """
-        rows, metres, seconds = np.broadcast_arrays(
-            np.atleast_1d(np.asarray(rows, np.int64)), np.asarray(metres, float), np.asarray(seconds, float)
+        rows, metres, seconds, rise = np.broadcast_arrays(
+            np.atleast_1d(np.asarray(rows, np.int64)),
+            np.asarray(metres, float),
+            np.asarray(seconds, float),
+            np.asarray(rise_m, float),
         )
-        hour = (at_ms + self._start_ms) // 3_600_000 % 24
+        hour = self._hour(at_ms)
         out = np.zeros(len(rows), np.int64)
         kernels.predict(
-            self.fleet.model[rows], np.ascontiguousarray(metres), np.ascontiguousarray(seconds), PLANNED_PACE,
-            self._profile, self._car_of[hour], out,
+            self.fleet.model[rows], np.ascontiguousarray(metres), np.ascontiguousarray(seconds),
+            np.ascontiguousarray(rise), PLANNED_PACE, self._profile, self._car_of[hour], out,
         )  # fmt: skip
         return out
+
+    def usable_j(self, rows: ArrayLike, *, at_ms: int = 0) -> NDArray[np.int64]:
+        """Battery energy that cars can drive on at a moment's temperature; the rest is there when it is warmer."""
+        rows = np.atleast_1d(np.asarray(rows, np.int64))
+        share = self._car_of[self._hour(at_ms), self.fleet.model[rows], kernels.OUT_OF_REACH]
+        cold = (share * self.fleet.capacity_j[rows]).astype(np.int64)
+        return np.asarray(np.maximum(self.fleet.battery_j[rows] - cold, 0), np.int64)
+
+    def _hour(self, at_ms: int) -> int:
+        return (at_ms + self._start_ms) // 3_600_000 % len(self._car_of)
 
     def ledger(self) -> dict[str, int]:
         """What must be 0: joules, litres and metres that are missing on one side of a booking."""

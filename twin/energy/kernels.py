@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 # columns of `road`
-LENGTH, FREE_SPEED, FREE_S, CALM, BUSY, CONTROL, LENGTH_MM = range(7)
+LENGTH, FREE_SPEED, FREE_S, CALM, BUSY, CONTROL, LENGTH_MM, SLOPE = range(8)
 ROAD_COLUMNS = 8  # one cache line
 # entries of `profile`
 PACE_LOW, PACE_RISE, SPREAD, INV_KNEE, COAST, CALM_0, CALM_V, CALM_MIN, BUSY_0, BUSY_V, MOVING_LOW = range(11)
@@ -23,7 +23,7 @@ EV_SPEED, SOC_TARGET, MIN_ON_S, MIN_OFF_S, START_J, STORE_ETA = range(6)
 # columns of `car_of`. Spent at the bus (electric drive) or from the tank (combustion), J:
 # PER_TRACTION * traction - PER_BRAKED * braked + MOVING_W * moving time + STEADY_W * time
 CAR_KIND, CAR_INERTIA, CAR_A, CAR_B, CAR_C, PER_TRACTION, PER_BRAKED, MOVING_W, STEADY_W = range(9)
-UL_PER_J, GENERATOR_W = range(9, 11)
+UL_PER_J, GENERATOR_W, OUT_OF_REACH, WEIGHT_N = range(9, 13)
 CAR_COLUMNS = 16  # two cache lines
 ELECTRIC, EPOWER, COMBUSTION = range(3)
 # entries of `total`
@@ -31,19 +31,22 @@ ROWS_ENERGY_J, ROWS_FUEL_UL, ROWS_DRIVEN_MM, ROWS_LENGTH_MM, OVER_RATED, REGEN_R
 
 
 @njit(cache=True, inline="always")
-def wheel(length, free_speed, free_s, calm, busy, control, seconds, inertia, a, b, c, profile):  # type: ignore[no-untyped-def]
+def wheel(length, free_speed, free_s, calm, busy, control, seconds, inertia, a, b, c, climb, profile):  # type: ignore[no-untyped-def]
     """Traction energy, braked energy (both at the wheel, J) and moving time (s) of one link.
 
-    `control` is the speed gain per metre that a sign at the link's end forces.
+    `control` is the speed gain per metre that a sign at the link's end forces, `climb` the weight's part along the
+    road, N: above 0 uphill. Traction less braked energy is always what road load and height take; where the road
+    pushes harder than the load holds, gravity helps to gain speed as the load else helps to lose it.
     """
     q = min(1.0, free_s / seconds)
     pace = max(q, profile[PACE_LOW] + profile[PACE_RISE] * q)
     speed = free_speed * pace
     delay = 1.0 - q
-    force = a + b * speed + c * speed * speed * (1.0 + profile[SPREAD] * delay)
+    force = a + b * speed + c * speed * speed * (1.0 + profile[SPREAD] * delay) + climb
     gain = max(control, calm + (busy - calm) * min(1.0, delay * profile[INV_KNEE]))
     push = inertia * gain
-    braked = push * push / (push + profile[COAST] * force)
+    given = push * push / (push + profile[COAST] * abs(force)) if push > 0.0 else 0.0
+    braked = given + max(0.0, -force)
     moving_s = min(seconds, free_s / (pace * (profile[MOVING_LOW] + (1.0 - profile[MOVING_LOW]) * q)))
     return (force + braked) * length, braked * length, moving_s
 
@@ -147,26 +150,31 @@ def spend(  # type: ignore[no-untyped-def]
     n, car, link, enter_ms, exit_ms, energy_j, fuel_ul, driven_mm,
     road, profile, car_of, control, start_ms,
     model, battery_j, capacity_j, traction_j, engine_j, car_fuel_ul, car_driven_mm, car_towed_mm, drive_ms,
-    engine_on, empty, total, ran_empty,
+    engine_on, empty, total, ran_empty, steady, keep,
 ):  # fmt: skip
     """Spend the energy of `n` traversals in time order; returns how many cars ran empty now.
 
-    car_of (24, n_models, CAR_COLUMNS) holds by hour of the day at the link's end.
+    car_of (hours, n_models, CAR_COLUMNS) holds by hour, from midnight before the start and again from there, at the
+    link's end. Of a battery car's energy a share OUT_OF_REACH stays in the battery while it is cold. A car marked in
+    `steady` spends `keep` times as much at the wheel.
     """
+    hours = len(car_of)
     found = 0
     sum_energy, sum_fuel, sum_driven, sum_length = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for i in range(n):
         who = car[i]
         rec = road[link[i]]
-        par = car_of[((exit_ms[i] + start_ms) // 3_600_000) % 24, model[who]]
+        par = car_of[((exit_ms[i] + start_ms) // 3_600_000) % hours, model[who]]
         ms = exit_ms[i] - enter_ms[i]
         seconds = max(ms, 1) * 0.001
         mm = np.int64(rec[LENGTH_MM])
         traction, braked, moving_s = wheel(
             rec[LENGTH], rec[FREE_SPEED], rec[FREE_S], rec[CALM], rec[BUSY], rec[CONTROL], seconds,
-            par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], profile,
+            par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], par[WEIGHT_N] * rec[SLOPE], profile,
         )  # fmt: skip
         spent = par[PER_TRACTION] * traction - par[PER_BRAKED] * braked
+        if steady[who]:
+            spent *= keep
         spent += par[MOVING_W] * moving_s + par[STEADY_W] * seconds
         out, burnt, went = np.int64(0), np.int64(0), mm
         if par[CAR_KIND] == COMBUSTION:
@@ -188,18 +196,22 @@ def spend(  # type: ignore[no-untyped-def]
                     total[OVER_RATED] += 1
                 engine_j[who] += made
                 burnt = np.int64(made * par[UL_PER_J] + 0.5)
+                usable = have
             else:
                 made = np.int64(0)
+                usable = max(have - np.int64(par[OUT_OF_REACH] * capacity_j[who]), np.int64(0))
             out = need - made
-            if out > have:  # battery car: drives the part that it has energy for, then is towed
-                went = np.int64(mm * (have / out))
-                need = out = have
-                if empty[who] == 0 or have > 0:
-                    empty[who] = 1
+            if empty[who] != 0 and usable == 0 and par[CAR_KIND] == ELECTRIC:
+                went = need = out = np.int64(0)  # on the hook: the motor neither drives nor brakes
+            elif out > usable:  # battery car: drives the part that it has energy for, then is towed
+                went = np.int64(mm * (usable / out))
+                need = out = usable
+                if (empty[who] == 0 or usable > 0) and found < len(ran_empty):
                     ran_empty[found] = who
                     found += 1
+                empty[who] = 1
             else:
-                if empty[who] != 0 and have > 0:
+                if empty[who] != 0 and usable > 0:
                     empty[who] = 0
                 if -out > room:  # no room for what braking gives: the friction brakes take it
                     total[REGEN_REFUSED_J] += -out - room
@@ -228,7 +240,7 @@ def spend(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def predict(model, metres, seconds, share, profile, car_of, out):  # type: ignore[no-untyped-def]
+def predict(model, metres, seconds, rise, share, profile, car_of, out):  # type: ignore[no-untyped-def]
     """Battery energy of trips from length and duration, at a mean speed of `share` of the free speed.
 
     car_of (n_models, CAR_COLUMNS) is that of one hour.
@@ -244,7 +256,7 @@ def predict(model, metres, seconds, share, profile, car_of, out):  # type: ignor
         busy = max(calm, profile[BUSY_0] + profile[BUSY_V] * free)
         traction, braked, moving_s = wheel(
             metres[i], free, time * share, calm, busy, 0.0, time,
-            par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], profile,
+            par[CAR_INERTIA], par[CAR_A], par[CAR_B], par[CAR_C], par[WEIGHT_N] * rise[i] / metres[i], profile,
         )  # fmt: skip
         bus = par[PER_TRACTION] * traction - par[PER_BRAKED] * braked
         out[i] = np.int64(bus + par[MOVING_W] * moving_s + par[STEADY_W] * time + 0.5)

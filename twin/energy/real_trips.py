@@ -104,7 +104,7 @@ def links_j(
         busy = max(calm, f[kernels.BUSY_0] + f[kernels.BUSY_V] * free[i])
         wheel, braked, moving = kernels.wheel(
             metres[i], free[i], metres[i] / free[i], calm, busy, 0.0, seconds[i],
-            p[Param.INERTIA], rolling * p[Param.A], rolling * p[Param.B], drag * p[Param.C], f,
+            p[Param.INERTIA], rolling * p[Param.A], rolling * p[Param.B], drag * p[Param.C], 0.0, f,
         )  # fmt: skip
         total += wheel * loss / p[Param.ETA_DRIVE] - braked * p[Param.REGEN_SHARE] * p[Param.ETA_REGEN]
         total += p[Param.P_CONST] * moving

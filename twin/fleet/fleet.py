@@ -47,7 +47,7 @@ COLUMNS: dict[str, Column] = {
     "kind": Column("u1", "", "Kind: 0 electric, 1 e-POWER, 2 combustion"),
     "model": Column("i2", "", "row in the catalogue"),
     "year": Column("i2", "", "model year"),
-    "propilot": Column("u1", "", "0 none, 1 ProPILOT 1.0, 2 1.0 with Navi-link, 3 2.0"),
+    "propilot": Column("u1", "", "0 none, 1 ProPILOT 1.0, 2 1.0 with Navi-link, 3 2.0, 4 destination management"),
     "connected": Column("u1", "", "1 has an active telematics unit"),
     "network_generation": Column("u1", "", "2, 3 or 4 for 2G, 3G, LTE; 0 none"),
     "ota": Column("u1", "", "1 firmware can be updated over the air"),

@@ -26,6 +26,7 @@ class Step(IntEnum):
     INSTALLED = 8
     FAILED = 9
     CANCELLED = 10
+    DEALER = 11  # waits for the next visit to the dealer
 
 
 NAMES = tuple(step.name.lower() for step in Step)
@@ -35,14 +36,15 @@ OVER = (Step.INSTALLED, Step.FAILED, Step.CANCELLED)
 """Nothing follows these."""
 
 MOVES: dict[Step, tuple[Step, ...]] = {
-    Step.SCHEDULED: (Step.AVAILABLE, Step.CANCELLED),
+    Step.SCHEDULED: (Step.AVAILABLE, Step.DEALER, Step.CANCELLED),
     Step.AVAILABLE: (Step.DOWNLOADING, Step.CANCELLED),
     Step.DOWNLOADING: (Step.DOWNLOADED, Step.AVAILABLE, Step.PAUSED, Step.CANCELLED),
     Step.PAUSED: (Step.DOWNLOADING, Step.CANCELLED),
     Step.DOWNLOADED: (Step.CONSENTED, Step.CANCELLED),
     Step.CONSENTED: (Step.INSTALLING, Step.CANCELLED),
-    Step.INSTALLING: (Step.INSTALLED, Step.ROLLED_BACK, Step.FAILED),
+    Step.INSTALLING: (Step.INSTALLED, Step.ROLLED_BACK, Step.FAILED, Step.DEALER),
     Step.ROLLED_BACK: (Step.CONSENTED, Step.CANCELLED),
+    Step.DEALER: (Step.INSTALLED, Step.CANCELLED),
     Step.INSTALLED: (),
     Step.FAILED: (),
     Step.CANCELLED: (),

@@ -304,6 +304,29 @@ class Streets:
         self._busy[rows] = True
         self._departing_later.append(rows)
 
+    def follow(self, vehicles: ArrayLike, *, gap: ArrayLike, pace: ArrayLike) -> None:
+        """Change headway and free travel time of vehicles from the next link on, relative to the link's own.
+
+        Parameters
+        ----------
+        vehicles : array of int, shape (n,)
+        gap, pace : float or array
+            As in `depart`, which sets them anew.
+
+        Raises
+        ------
+        TrafficError
+            For a value that is not between 0 and 32.
+        """
+        rows = np.asarray(vehicles, np.int64)
+        if not len(rows):
+            return
+        for name, value in (("gap_permille", gap), ("pace_permille", pace)):
+            permille = np.rint(np.multiply(value, 1000))
+            if np.min(permille) < 0 or np.max(permille) > 32767:
+                raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+            self._vehicles[name][rows] = permille
+
     def rows_for(self, count: int) -> NDArray[np.int64]:
         """Idle vehicle rows for other traffic; taken back by `release` when they arrive."""
         while len(self._spare) < count:

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from maps.network import RoadNetwork
 from twin.chance import Stream, chance
 from twin.demand.days import Demand
+from twin.demand.given import GivenDays, GivenTraffic
 from twin.demand.other_traffic import OtherTraffic
 from twin.settings import TrafficSettings
 from twin.traffic.engine import Streets
@@ -52,20 +53,22 @@ class DayTrips(NamedTuple):
     moment: NDArray[np.int64]
 
     @classmethod
-    def of(cls, demand: Demand, other: OtherTraffic, until_ms: int) -> DayTrips:
-        """What the fleet plans and what other cars do from the start of the run, for a day at most."""
+    def of(
+        cls, demand: Demand | GivenDays, other: OtherTraffic | GivenTraffic, until_ms: int, *, cars: int
+    ) -> DayTrips:
+        """What the fleet's `cars` plan and what other cars do from the start of the run, for a day at most."""
         end = min(until_ms, DAY_MS)
         plans = [demand.plan_day(day) for day in (0, 1)]
         fleet = [plan.take((plan.depart_ms >= 0) & (plan.depart_ms < end)) for plan in plans]
-        cars = np.concatenate([plan.car for plan in fleet]).astype(np.int64)
+        own = np.concatenate([plan.car for plan in fleet]).astype(np.int64)
         others = other.trips(0, end)
         pair = others.pair.astype(np.int64)
         trips = cls(
             np.concatenate([*(plan.depart_ms for plan in fleet), others.depart_ms]),
             np.concatenate([*(plan.from_node for plan in fleet), other.pair_from[pair]]).astype(np.int32),
             np.concatenate([*(plan.to_node for plan in fleet), other.pair_to[pair]]).astype(np.int32),
-            np.concatenate([cars, demand.size + pair]),
-            np.concatenate([np.zeros(len(cars), np.int64), others.depart_ms]),
+            np.concatenate([own, cars + pair]),
+            np.concatenate([np.zeros(len(own), np.int64), others.depart_ms]),
         )
         return trips.take(np.lexsort((trips.driver, trips.depart_ms)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.demand.given import GivenTraffic
 from twin.demand.other_traffic import OtherTraffic
 from twin.traffic.engine import Streets
 from twin.traffic.informed import InformedDrivers
@@ -21,7 +22,13 @@ class OtherDrivers:
         Trips so far; those under way are what remains.
     """
 
-    def __init__(self, demand: OtherTraffic, choice: RouteChoice, streets: Streets, informed: InformedDrivers) -> None:
+    def __init__(
+        self,
+        demand: OtherTraffic | GivenTraffic,
+        choice: RouteChoice,
+        streets: Streets,
+        informed: InformedDrivers,
+    ) -> None:
         self.demand = demand
         self._choice = choice
         self._streets = streets
