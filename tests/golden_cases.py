@@ -141,10 +141,9 @@ def differences(name: str, old: dict[str, Any], new: dict[str, Any]) -> list[str
     """One line per table that changed, and the figures that moved."""
     keys = sorted(old["digests"].keys() | new["digests"].keys())
     said = [f"{name}: {key} differs" for key in keys if old["digests"].get(key) != new["digests"].get(key)]
-    moved = [k for k in sorted(old["figures"].keys() | new["figures"].keys())]
     said += [
         f"{name}: {key} was {old['figures'].get(key)}, is {new['figures'].get(key)}"
-        for key in moved
+        for key in sorted(old["figures"].keys() | new["figures"].keys())
         if old["figures"].get(key) != new["figures"].get(key)
     ]
     return said

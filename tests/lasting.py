@@ -48,9 +48,17 @@ def live(scenario: Scenario, city: CityMap, days: int) -> list[Day]:
         twin.step()
         if twin.world.now_ms % 86_400_000 == 0:
             seen.append(
-                Day(_resident_mb(), _rows_mb(twin), len(os.listdir("/proc/self/fd")), time.process_time() - began)
+                Day(
+                    _resident_mb(),
+                    _rows_mb(twin),
+                    len(list(Path("/proc/self/fd").iterdir())),
+                    time.process_time() - began,
+                )
             )
-            print("day %d: %.1f MB resident, %.2f MB of rows, %d files, %.1f s" % (len(seen), *vars(seen[-1]).values()))
+            day = seen[-1]
+            print(
+                f"day {len(seen)}: {day.resident_mb:.1f} MB resident, {day.rows_mb:.2f} MB of rows, {day.seconds:.1f} s"
+            )
             began = time.process_time()
     twin.world.finish()
     open_ledgers = {name: value for name, value in twin.world.ledger().items() if value}
