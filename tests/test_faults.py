@@ -31,10 +31,10 @@ def test_the_faults_happen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def note(twin: Twin) -> None:
         finish(twin)
+        seen["broken"] += int(twin.world.charging.queues.broken.sum())
         if twin.world.done:
             summary = twin.world.summary()
             seen["stuck"] += summary["fleet"]["stuck"]
-            seen["broken"] += summary["queue"]["broken"]
             seen["buffered"] += summary["cloud"]["buffered_bytes"] + summary["cloud"]["dropped_bytes"]
             seen["failed"] += summary["ota"]["failed"]
 
