@@ -208,6 +208,34 @@ class RoadNetwork:
         if self.geom_ptr[0] != 0 or self.geom_ptr[-1] != shape or np.any(steps < 2):
             raise MapError("geom_ptr does not cut the shape points into links of two or more points")
 
+    def _repr_html_(self) -> str:
+        """Size by road class and the streets as a small drawing, for a notebook."""
+        km = np.bincount(self.link_class, self.link_length, len(ROAD_CLASSES)) / 1000
+        links = np.bincount(self.link_class, minlength=len(ROAD_CLASSES))
+        rows = "".join(
+            f"<tr><td>{name}</td><td>{n:,}</td><td>{length:,.1f} km</td></tr>"
+            for name, n, length in zip(ROAD_CLASSES, links, km, strict=True)
+            if n
+        )
+        head = f"<b>RoadNetwork</b>: {self.n_nodes:,} nodes, {self.n_links:,} directed links, {km.sum():,.1f} km"
+        table = f"<table><tr><th>class</th><th>links</th><th>length</th></tr>{rows}</table>"
+        return f'{head}<div style="display:flex;gap:24px;align-items:flex-start">{table}{self._drawing()}</div>'
+
+    def _drawing(self, size: int = 260, most: int = 4000) -> str:
+        """At most `most` links inside the extract as SVG, straight from end to end."""
+        inside = np.flatnonzero(~self.has(OUTSIDE))
+        rows = inside[:: max(1, len(inside) // most)]
+        if not len(rows):
+            return ""
+        x, y = (np.stack([v[self.link_from[rows]], v[self.link_to[rows]]]) for v in (self.node_x, self.node_y))
+        scale = (size - 4) / max(np.ptp(x), np.ptp(y), 1.0)
+        px, py = 2 + (x - x.min()) * scale, 2 + (y.max() - y) * scale
+        path = "".join(f"M{a:.0f} {b:.0f}L{c:.0f} {d:.0f}" for a, c, b, d in zip(*px, *py, strict=True))
+        return (
+            f'<svg width="{px.max() + 2:.0f}" height="{py.max() + 2:.0f}" role="img" aria-label="street map">'
+            f'<path d="{path}" stroke="#00568a" stroke-width="0.7" fill="none"/></svg>'
+        )
+
     def to_networkx(self) -> Any:
         """Convert to an OSMnx-style `networkx.MultiDiGraph` (see `maps.graph`)."""
         from maps.graph import to_networkx

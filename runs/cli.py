@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from runs.options import AsJson, Cars, Checkpoint, MapSource, Quiet, Resume, ScenarioName, Seed, Sets, Until, Verbose
+from runs.page_commands import report_command, ui_command
 from runs.replay_command import REPLAY_HELP, replay_command
 from runs.sensitivity_command import HELP, sensitivity_command
 
@@ -330,36 +331,16 @@ def compare_command(
 
 
 app.command("sensitivity", help=HELP)(sensitivity_command)
-
-
-@app.command(
+app.command(
     "report",
     help="Write the report page of a run: one HTML file without outside parts.\n\n"
     "Example: twin report results/demo-1a2b3c4d-s1 --out demo.html",
-)
-def report_command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="HTML file to write; DIR/report.html when left out.")
-    ] = None,
-    as_json: AsJson = False,
-    verbose: Verbose = False,
-    quiet: Quiet = False,
-) -> int:
-    """Draw a results folder as one page."""
-    from runs.views import write_report
-
-    _talk(verbose=verbose)
-    if out is not None:
-        if out.suffix.lower() not in {".html", ".htm"}:
-            raise _BadInput(f"--out: {out}: must end in .html")
-        _writable(out)
-    written = write_report(folder, out)
-    if as_json:
-        _json({"path": str(written)})
-    else:
-        print(written)
-    return DONE
+)(report_command)
+app.command(
+    "ui",
+    help="Open the browser page: a scenario live, a results folder by the hour, or two folders side by side.\n\n"
+    "Served to this machine only; Ctrl-C ends it.\n\nExample: twin ui kyoto --cars 5000",
+)(ui_command)
 
 
 app.command("replay", help=REPLAY_HELP)(replay_command)

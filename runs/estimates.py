@@ -14,8 +14,9 @@ cars (plain percentile intervals of the peak: 68 to 93 %); tests/test_runs_estim
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,9 +81,33 @@ class Estimate:
             f"{figure(mean)}{unit} (95 %: {figure(low)} to {figure(high)}{'' if unit != ' %' else unit}, n {self.n:,})"
         )
 
+    def _repr_html_(self) -> str:
+        """Figure and interval, drawn as a bar on a line, for a notebook."""
+        return show_html({"": self})
+
     def to_dict(self) -> dict[str, Any]:
         """As in `summary.json`."""
         return asdict(self)
+
+
+def show_html(found: Mapping[str, Estimate]) -> str:
+    """Estimates as an HTML table; the bar of each interval goes from 0 (or its low end) to its high end."""
+    rows = []
+    for name, e in found.items():
+        low, high = min(e.low, 0.0), max(e.high, 0.0)
+        span = (high - low) or 1.0
+        left, right, mark = (130 * (v - low) / span for v in (e.low, e.high, e.mean))
+        picture = (
+            '<svg width="140" height="14" role="img" aria-hidden="true">'
+            '<line x1="3" x2="137" y1="7" y2="7" stroke="#bbb"/>'
+            f'<rect x="{3 + left:.1f}" width="{max(right - left, 1):.1f}" y="3" height="8" fill="#56B4E9"/>'
+            f'<circle cx="{3 + mark:.1f}" cy="7" r="3" fill="#00568a"/></svg>'
+        )
+        label = html.escape(name.replace("_", " "))
+        rows.append(
+            f'<tr><th style="text-align:left">{label}</th><td>{html.escape(str(e))}</td><td>{picture}</td></tr>'
+        )
+    return f"<table>{''.join(rows)}</table>"
 
 
 class Sample(NamedTuple):

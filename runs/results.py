@@ -128,13 +128,17 @@ class RunResult:
         return f"RunResult({str(self.path)!r}, {self.status}, {counts})"
 
     def _repr_html_(self) -> str:
-        from runs.estimates import Estimate
+        """The estimates with their intervals, and what the run was, for a notebook."""
+        from runs.estimates import Estimate, show_html
 
-        rows = "".join(
-            f"<tr><th align='left'>{html.escape(label)}</th><td>{html.escape(str(Estimate(**value)))}</td></tr>"
-            for label, value in self.summary.get("estimates", {}).items()
-        )
-        return f"<b>{html.escape(self.path.name)}</b> ({html.escape(self.status)})<table>{rows}</table>"
+        if not (self.path / "summary.json").is_file():
+            return f"<b>{html.escape(self.path.name)}</b> ({html.escape(self.status)}, no summary)"
+        found = {name: Estimate(**value) for name, value in self.summary.get("estimates", {}).items()}
+        fleet, why = self.summary.get("fleet", {}), str(self.manifest.get("why") or "")
+        said = [f"{fleet[k]:,} {k}" for k in ("cars", "trips", "arrived") if isinstance(fleet.get(k), int)]
+        said += [f"seed {self.manifest.get('seed')}", f"status {self.status}" + (f": {why}" if why else "")]
+        head = f"<b>{html.escape(self.path.name)}</b> · {html.escape(', '.join(said))}"
+        return f"{head}{show_html(found)}<small>intervals: sampling of cars in this run only</small>"
 
 
 _KEYS: dict[str, type | tuple[type, ...]] = {

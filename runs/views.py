@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,23 @@ def draw_fleet(report: Any, path: Path) -> Path:
     return Path(view("draw_fleet")(report, path))
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(
+    folder: Path, out: Path | None = None, *, against: Sequence[Path] = (), validation: Path | None = None
+) -> Path:
     """Write the report page of a results folder, into the folder unless `out` says where."""
-    return Path(view("write_report")(folder, out))
+    return Path(view("write_report")(folder, out, against=against, validation=validation))
+
+
+def write_figures(folder: Path, out: Path) -> list[Path]:
+    """Write the charts of a results folder as PNG and SVG, and its links as GeoParquet."""
+    return [Path(p) for p in view("write_figures")(folder, out)]
+
+
+def animate(folder: Path, out: Path) -> Path:
+    """Write the day of a results folder as a moving picture."""
+    return Path(view("animate")(folder, out))
+
+
+def open_page(**what: Any) -> None:
+    """Serve the browser page until it is stopped."""
+    view("open_page")(**what)

@@ -37,7 +37,7 @@ def draw_grid_load(ax: Axes, folder: Folder) -> None:
     ax.set_ylabel(f"power at the meter, {unit}")
     _time_axis(ax, folder, load.edges_s)
     if not total.any():
-        _say(ax, "no car charged in this run")
+        say(ax, "no car charged in this run")
         return
     used = [k for k in range(len(load.names)) if load.values[k].any()]
     colours = [SITE_COLOURS.get(load.names[k], OKABE_ITO[4 + k % 4]) for k in used]
@@ -56,7 +56,7 @@ def draw_grid_load(ax: Axes, folder: Folder) -> None:
         fontsize=9,
     )
     ax.set_ylim(0, peak * 1.14)
-    _legend(ax)
+    legend(ax)
 
 
 def draw_engagement_by_road(ax: Axes, folder: Folder) -> None:
@@ -65,7 +65,7 @@ def draw_engagement_by_road(ax: Axes, folder: Folder) -> None:
     ax.set_title("ProPILOT by road class")
     ax.set_xlabel("fleet distance, km")
     if not len(found.keys):
-        _say(ax, "no car drove in this run")
+        say(ax, "no car drove in this run")
         ax.set_yticks([])
         return
     rows = np.arange(len(found.keys))
@@ -80,7 +80,7 @@ def draw_engagement_by_road(ax: Axes, folder: Folder) -> None:
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.locator_params(axis="x", nbins=4)
     ax.grid(visible=True, axis="x")
-    _legend(ax)
+    legend(ax)
 
 
 def draw_engagement_by_hour(ax: Axes, folder: Folder) -> None:
@@ -91,7 +91,7 @@ def draw_engagement_by_hour(ax: Axes, folder: Folder) -> None:
     edges_s = np.arange(len(found.keys) + 1, dtype=np.float64) * 3600
     _time_axis(ax, folder, edges_s, most=5)
     if not found.km.any():
-        _say(ax, "no car drove in this run")
+        say(ax, "no car drove in this run")
         return
     share = 100 * found.share
     ax.stairs(np.nan_to_num(share), edges_s / 3600, fill=True, color=ENGAGED)
@@ -99,7 +99,7 @@ def draw_engagement_by_hour(ax: Axes, folder: Folder) -> None:
     ax.axhline(mean, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=f"whole run {figures(float(mean))} %")
     ax.set_ylim(0, max(float(np.nanmax(share)) * 1.12, 2.0))
     ax.grid(visible=True, axis="y")
-    _legend(ax)
+    legend(ax)
 
 
 def draw_cloud(ax: Axes, folder: Folder) -> None:
@@ -117,7 +117,7 @@ def draw_cloud(ax: Axes, folder: Folder) -> None:
     ax.set_ylabel(f"mean rate, {unit}/s")
     _time_axis(ax, folder, day.delivered.edges_s)
     if top == 0:
-        _say(ax, "no connected car sent data in this run")
+        say(ax, "no connected car sent data in this run")
         return
     _stacked(ax, day.delivered.edges_s, rates / divisor, names, [OKABE_ITO[k] for k in (0, 4, 1, 2, 5, 3)])
     few = len(made) <= SEAMS_UP_TO
@@ -132,7 +132,7 @@ def draw_cloud(ax: Axes, folder: Folder) -> None:
         label="generated",
     )
     ax.set_ylim(0, top / divisor * 1.08)
-    _legend(ax)
+    legend(ax)
 
 
 def draw_backlog(ax: Axes, folder: Folder) -> None:
@@ -145,14 +145,14 @@ def draw_backlog(ax: Axes, folder: Folder) -> None:
     ax.set_ylabel(f"telemetry, {unit}")
     _time_axis(ax, folder, day.delivered.edges_s)
     if not day.generated.any():
-        _say(ax, "no connected car sent data in this run")
+        say(ax, "no connected car sent data in this run")
         return
     hours = day.delivered.edges_s / 3600
     ax.stairs(day.buffered / divisor, hours, fill=True, color=OKABE_ITO[4], label="waiting in cars")
     ax.stairs(lost / divisor, hours, baseline=None, color=OKABE_ITO[3], linewidth=1.6, label="dropped so far")
     ax.set_ylim(0, top / divisor * 1.08 if top else 1)
     ax.grid(visible=True, axis="y")
-    _legend(ax)
+    legend(ax)
 
 
 def clock(start: datetime | None, time_s: float) -> str:
@@ -208,7 +208,7 @@ def _stacked(ax: Axes, edges_s: Floats, values: Floats, names: list[str], colour
     ax.grid(visible=True, axis="y")
 
 
-def _legend(ax: Axes) -> None:
+def legend(ax: Axes) -> None:
     """Rows between title and plot, so that they cover no data."""
     handles, labels = ax.get_legend_handles_labels()
     rows = -(-len(handles) // LEGEND_COLUMNS)
@@ -228,7 +228,8 @@ def _legend(ax: Axes) -> None:
     )
 
 
-def _say(ax: Axes, text: str) -> None:
+def say(ax: Axes, text: str) -> None:
+    """Words in place of a chart that has nothing to show."""
     ax.set_ylim(0, 1)
     ax.set_yticks([])
     ax.annotate(text, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", color=MUTED, fontsize=11)

@@ -63,14 +63,16 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], *, 
 
 
 def chart(draw: Callable[[Axes, Folder], None], folder: Folder, *, alt: str, data: str, name: str) -> str:
-    """A chart as SVG inside the page, with its numbers as a CSV file to save."""
+    """A chart as SVG inside the page, with its numbers as a CSV file to save when `data` has some."""
     with house_style():
         figure = new_figure(4.7, 2.8)
         draw(figure.subplots(), folder)
         buffer = BytesIO()
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     link = _data_uri("text/csv", data.encode())
-    caption = f'<a class="get" download="{escape(name, quote=True)}.csv" href="{link}">Numbers (CSV)</a>'
+    caption = (
+        "" if not data else f'<a class="get" download="{escape(name, quote=True)}.csv" href="{link}">Numbers (CSV)</a>'
+    )
     return picture("image/svg+xml", buffer.getvalue(), alt=alt, caption=caption)
 
 
