@@ -16,7 +16,6 @@ import contextlib
 import faulthandler
 import gzip
 import io
-import json
 import os
 import random
 import re
@@ -75,7 +74,9 @@ class Found:
 
 
 def _osm() -> str:
-    return osm_text(TOWN, STREETS, node_tags={11: {"highway": "traffic_signals"}}, restrictions=[("no_left_turn", 1, 0, 5)])
+    return osm_text(
+        TOWN, STREETS, node_tags={11: {"highway": "traffic_signals"}}, restrictions=[("no_left_turn", 1, 0, 5)]
+    )
 
 
 @cache
@@ -339,7 +340,11 @@ def named(folder: Path) -> Iterator[tuple[str, Path, str]]:
     bomb = '<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "' + "a" * 1000 + '">'
     bomb += "".join(f'<!ENTITY {b} "{f"&{a};" * 10}">' for a, b in zip("abcdefgh", "bcdefghi", strict=True)) + "]>"
     yield "osm", put("entities.osm", bomb + '<osm version="0.6"><node id="1" lat="&i;" lon="0"/></osm>'), "entities.osm"
-    yield "osm", put("external.osm", '<!DOCTYPE b [<!ENTITY a SYSTEM "file:///etc/passwd">]><osm version="0.6">&a;</osm>'), "external"
+    yield (
+        "osm",
+        put("external.osm", '<!DOCTYPE b [<!ENTITY a SYSTEM "file:///etc/passwd">]><osm version="0.6">&a;</osm>'),
+        "external",
+    )
     yield "osm", put("deep.osm", '<osm version="0.6">' + "<a>" * 100_000), "deep.osm"
     yield "osm", put("zeros.osm.gz", gzip.compress(b"\0" * 300_000_000, 9)), "zeros"
     yield "osm", put("zeros.osm.bz2", bz2.compress(b" " * 300_000_000)), "zeros"
@@ -390,7 +395,11 @@ def named(folder: Path) -> Iterator[tuple[str, Path, str]]:
     for table in TABLES:
         yield "csv", put(f"{table}.csv", ""), table
         yield "csv", put(f"{table}.csv", b"\xff\xfe\x00\xd8" * 50), table
-        yield "csv", put(f"{table}.csv", TABLES[table].split("\n")[0] + "\n"), "" if table in ("trips", "points") else table
+        yield (
+            "csv",
+            put(f"{table}.csv", TABLES[table].split("\n")[0] + "\n"),
+            "" if table in ("trips", "points") else table,
+        )
         yield "csv", put(f"{table}.csv", TABLES[table].replace("1", "nan")), ""
         yield "csv", put(f"{table}.csv", b'"' + b"a" * 300_000), table
         yield "csv", put(f"{table}.csv", TABLES[table].replace("\n", "\0\n")), table
@@ -405,10 +414,17 @@ def named(folder: Path) -> Iterator[tuple[str, Path, str]]:
     yield "manifest", put("manifest.json", "{}"), "run"
     yield "manifest", put("manifest.json", "[]"), "manifest"
     yield "manifest", put("manifest.json", '{"program": "fleet-twin", "format": 1}'), "run"
-    yield "manifest", put("manifest.json", '{"program": "fleet-twin", "format": 1, "status": "done", "files": []}'), "run"
+    yield (
+        "manifest",
+        put("manifest.json", '{"program": "fleet-twin", "format": 1, "status": "done", "files": []}'),
+        "run",
+    )
     zipped = io.BytesIO()
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("node_x.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999,), }\n")
+        archive.writestr(
+            "node_x.npy",
+            b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999,), }\n",
+        )
     yield "osm", put("bomb.map.npz", zipped.getvalue()), "bomb"
     yield "checkpoint", put("state-000001.ckpt", b"fleet-twin checkpoint\n" + b"\xff" * 100), "state"
     yield "checkpoint", put("state-000001.ckpt", b""), "state"

@@ -125,7 +125,9 @@ def plant(module: ModuleType, source: str) -> None:
     elif module.__name__.endswith("kernels"):
         source = re.sub(r"^@(numba\.)?njit.*$", "", source, flags=re.MULTILINE)
     exec(compile(source, str(module.__file__), "exec"), vars(module))
-    new = {id(old): vars(module)[name] for name, old in before.items() if callable(old) and vars(module)[name] is not old}
+    new = {
+        id(old): vars(module)[name] for name, old in before.items() if callable(old) and vars(module)[name] is not old
+    }
     for other in [m for n, m in sys.modules.items() if n.split(".")[0] in ("twin", "runs", "tests")]:
         for name, value in list(vars(other).items()):
             if other is not module and id(value) in new:
