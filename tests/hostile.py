@@ -106,7 +106,7 @@ def _graphml() -> bytes:
 
 
 TABLES = {
-    "trips": "trip_id,car_id,depart_s,arrive_s,from_node,to_node,purpose\n1,a,100,400,1,5,work\n2,a,30000,30500,5,1,home\n",
+    "trips": "trip_id,car_id,depart_s,arrive_s,from_node,to_node,purpose\n1,a,100,400,1,5,work\n2,a,30000,30500,5,1,home\n",  # noqa: E501
     "points": "depart,from_lon,from_lat,to_lon,to_lat\n08:00,9.70,50.87,9.71,50.88\n08:30:10,9.71,50.87,9.70,50.87\n",
     "matrix": "from,to,trips,hour\n1,5,10.5,7\n5,1,3,17\n",
     "square": "zone,1,5\n1,0,4\n5,7.5,0\n",
@@ -250,9 +250,9 @@ FORMATS: dict[str, Format] = {
 # ---------------------------------------------------------------- mutations
 
 WORDS = [
-    b"nan", b"NaN", b"inf", b"-inf", b"1e999", b"-1", b"0", b"", b"9" * 400, b"1" + b"0" * 5000, b"0x10", b"999", b"-999",
-    b"2147483648", b"9223372036854775808", b"1e-320", b"true", b"null", b"[]", b"{}", b'"', b"'", b"\\", b"\0", b"\xff\xfe",
-    b"\xc3", b"\xef\xbb\xbf", b"../../etc/passwd", b"%s%n", b"<!DOCTYPE x>", b"&amp;&x;", b"]]>", b"=1+1", b",", b";", b"\t",
+    b"nan", b"NaN", b"inf", b"-inf", b"1e999", b"-1", b"0", b"", b"9" * 400, b"1" + b"0" * 5000, b"0x10", b"999", b"-999",  # noqa: E501
+    b"2147483648", b"9223372036854775808", b"1e-320", b"true", b"null", b"[]", b"{}", b'"', b"'", b"\\", b"\0", b"\xff\xfe",  # noqa: E501
+    b"\xc3", b"\xef\xbb\xbf", b"../../etc/passwd", b"%s%n", b"<!DOCTYPE x>", b"&amp;&x;", b"]]>", b"=1+1", b",", b";", b"\t",  # noqa: E501
     b"\r", b"2022-02-30", b"25:61", "\u202e\u0000\U0001f697".encode(), b"[" * 3000, b"a" * 70_000,
 ]  # fmt: skip
 
@@ -392,17 +392,17 @@ def named(folder: Path) -> Iterator[tuple[str, Path, str]]:
             else:
                 path.mkdir()
             yield kind, path, path.stem
-    for table in TABLES:
+    for table, text in TABLES.items():
         yield "csv", put(f"{table}.csv", ""), table
         yield "csv", put(f"{table}.csv", b"\xff\xfe\x00\xd8" * 50), table
         yield (
             "csv",
-            put(f"{table}.csv", TABLES[table].split("\n")[0] + "\n"),
+            put(f"{table}.csv", text.split("\n")[0] + "\n"),
             "" if table in ("trips", "points") else table,
         )
-        yield "csv", put(f"{table}.csv", TABLES[table].replace("1", "nan")), ""
+        yield "csv", put(f"{table}.csv", text.replace("1", "nan")), ""
         yield "csv", put(f"{table}.csv", b'"' + b"a" * 300_000), table
-        yield "csv", put(f"{table}.csv", TABLES[table].replace("\n", "\0\n")), table
+        yield "csv", put(f"{table}.csv", text.replace("\n", "\0\n")), table
     for name, data in _parquet().items():
         yield "parquet", put(name, data[:-8]), name
         yield "parquet", put(name, b"PAR1" + b"\xff" * 100 + b"\xff\xff\xff\x7fPAR1"), name
@@ -514,11 +514,11 @@ def main() -> int:
     given = options.parse_args()
     chosen = list(FORMATS) if given.format == "all" else [given.format] if given.format != "named" else []
     os.environ["TWIN_CACHE"] = tempfile.mkdtemp(prefix="hostile-cache-")  # maps of damaged files stay out of the user's
-    for name in FORMATS:  # all that is imported or compiled comes before the limits
-        for file, data in FORMATS[name].files().items():
+    for kind in FORMATS.values():  # all that is imported or compiled comes before the limits
+        for file, data in kind.files().items():
             with tempfile.TemporaryDirectory() as one:
                 (Path(one) / file).write_bytes(data)
-                FORMATS[name].read(Path(one) / file)
+                kind.read(Path(one) / file)
     _limits()
     wrong = 0
     with tempfile.TemporaryDirectory(prefix="hostile-") as place:

@@ -140,7 +140,7 @@ def trial(town: CityMap, file: str, source: str) -> list[str]:
         warnings.simplefilter("ignore")  # of numbers that overflow in uncompiled kernels
         plant(module_of(file), source)
         try:
-            twin = crowded(town, until_s=36_000)
+            twin = crowded(town, until_s=43_200, bev=0.5, epower=0.3)
             while not twin.world.done:
                 twin.step()
             twin.world.finish()
