@@ -77,7 +77,7 @@ BUGS = [
         "traction_j[who] += need", "car_fuel_ul[who] += burnt", "car_driven_mm[who] += went", "engine_j[who] += made",
     ),
     *_twice("twin/energy/kernels.py", "traction_j[who] += need", "car_fuel_ul[who] += burnt"),
-    Bug("twin/energy/kernels.py", "need += -out - room", "need += -out + room"),
+    Bug("twin/energy/kernels.py", "car_driven_mm[who] += went", "car_driven_mm[who] += mm + 1"),
     *_skipped("twin/energy/kernels.py", "sum_driven += went"),
     # assistance
     *_skipped(

@@ -5,13 +5,18 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import typer.main
 
 from runs.cli import app
 from runs.scenario import Scenario, keys
+from twin.charging.policies import Question
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -85,6 +90,15 @@ def test_scenarios_in_the_guides_are_valid() -> None:
     assert blocks
     for block in blocks:
         assert Scenario.check(tomllib.loads(block)).fleet.cars == 800
+
+
+def test_the_policy_in_the_guides_answers_a_question() -> None:
+    block = next(b for language, b in BLOCK.findall((ROOT / "docs" / "howto.md").read_text()) if "def late" in b)
+    space: dict[str, Any] = {}
+    exec(block, space)
+    question = SimpleNamespace(left_h=np.array([1.0, 9.0]), rated_kw=np.array([6.0, 3.0]))
+    assert space["late"](question).tolist() == [6.0, 0.0]
+    assert {"left_h", "rated_kw"} <= {field.name for field in fields(Question)}
 
 
 def test_every_submodel_names_code_and_tests_that_exist() -> None:
