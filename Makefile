@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers unit format bench estimate golden golden-check coverage hooks clean setup
+.PHONY: help demo test lint types layers unit format bench estimate golden golden-check audit coverage hooks clean setup
 
 # nothing of another active environment reaches ours
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -67,6 +67,10 @@ golden:  ## record the digests of a dozen small runs anew, after a change of res
 golden-check:  ## compare these runs with what is recorded
 	@.ci/setup test
 	@$(RUN)/python -m tests.golden_cases
+
+audit:  ## pinned packages against the advisories we know of
+	@.ci/setup test
+	$(RUN)/pytest -q tests/test_advisories.py
 
 coverage:  ## share of the Python code that the tests run, with the small kernels' tests uncompiled too
 	@.ci/setup test

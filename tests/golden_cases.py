@@ -55,15 +55,15 @@ def _city(crossings: int, homes: int, country: str) -> CityMap:
 
 
 def _of(name: str, *, crossings: int = 5, homes: int = 120, country: str = "JP", **changes: Any) -> Case:
-    plain = Scenario(name=name, map="toy").but(fleet__cars=80, fleet__connected=1.0, until="12h")
+    plain = Scenario(name=name, map="toy").but(fleet__cars=60, fleet__connected=1.0, traffic__tick_s=300, until="12h")
     return Case(plain.but(**changes), crossings, homes, country)
 
 
 CASES = {
     case.scenario.name: case
     for case in (
-        _of("plain"),
-        _of("seed-2", seed=2),
+        _of("plain", traffic__tick_s=60),
+        _of("seed-2", traffic__tick_s=60, seed=2),
         _of("weekend-europe", country="DE", fleet__market="europe", start="2022-10-15T00:00:00"),
         _of("electric-cold", fleet__bev=1.0, fleet__epower=0.0, climate__ambient_c=-10.0, until="24h"),
         _of("no-home-sockets", fleet__bev=0.9, fleet__epower=0.1, charging__home_access=0.0, until="24h"),
@@ -71,8 +71,8 @@ CASES = {
         _of("assisted-in-rain", fleet__propilot=1.0, autonomy__use=1.5, climate__precipitation_mm_h=1.0),
         _of("cloud-down", cloud__outage=[[2.0, 5.0], [7.0, 7.5]], cloud__workers=1, cloud__worker_messages_per_s=0.2),
         _of("updates", ota__package_mb=20.0, ota__start_h=0.0, ota__group_gap_h=1.0, until="30h"),
-        _of("dense", crossings=4, fleet__cars=150, demand__other_traffic=4.0, traffic__junctions="priority"),
-        _of("informed", fleet__cars=120, traffic__informed=0.5, traffic__days_of_learning=2, demand__other_traffic=3.0),
+        _of("dense", crossings=4, fleet__cars=100, demand__other_traffic=3.0, traffic__junctions="priority"),
+        _of("informed", traffic__informed=0.5, traffic__days_of_learning=2, demand__other_traffic=2.0),
         _of("coarse", traffic__tick_s=600, grid__interval_min=30, climate__ambient_c=HOUR_RAIN),
     )
 }
