@@ -26,8 +26,8 @@ FIXED_IN = {
     "tornado": ("6.5.5", "CVE-2025-67725, CVE-2026-31958"),
 }
 NOT_YET = {
-    "starlette": "solara 1.58 does not run with starlette 1; the page listens on loopback, checks Host and Origin itself "
-    "(tests/test_ui_server.py) and has no form",
+    "starlette": "solara 1.58 does not run with starlette 1; the page listens on loopback and checks Host and Origin "
+    "itself (tests/test_ui_server.py), and has no form",
 }
 
 
