@@ -1,4 +1,4 @@
-"""Sockets kept for cars on their way, as OCPP's ReserveNow does: a free one is held until the car comes or time ends."""
+"""Sockets kept for cars on their way, as OCPP's ReserveNow does: held until the car comes or the time ends."""
 
 from __future__ import annotations
 
