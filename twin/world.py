@@ -127,8 +127,8 @@ class World:
         )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
-            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
-            climate=settings.climate,
+            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, start_weekday=start.weekday(),
+            sessions=self.sessions, climate=settings.climate,
         )  # fmt: skip
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
@@ -308,6 +308,9 @@ class World:
         at_site = leaving & go_by & (self._goal == self.fleet.node[cars])
         self._via_site[cars[leaving]] = self._via[leaving]
         self._begin(cars[leaving & ~at_site], leaving & ~at_site)
+        if self.settings.charging.reserve_min:
+            ahead = leaving & go_by & ~at_site
+            self.charging.reservations.ask(cars[ahead], self._via[ahead])
         rows = cars[at_site]
         self.trips.due_ms[rows] = NEVER
         self._visit(rows, np.full(len(rows), self.now_ms, np.int64))
