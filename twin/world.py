@@ -178,11 +178,9 @@ class World:
 
         n = len(self.fleet)
         self._traversals = Traversals(max(1024, n))
-        self._via_site = np.full(n, -1, np.int32)
-        self._tried_site = np.full(n, -1, np.int32)
+        self._via_site, self._tried_site = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
         self._towed = np.zeros(n, bool)
-        self._metered_j = 0
-        self.charging_kw = 0.0
+        self._metered_j, self.charging_kw = 0, 0.0
         self._at_socket = np.empty(0, np.int64)
         self.battery_start_j = self.fleet.battery_j.copy()
 
@@ -309,8 +307,7 @@ class World:
         self._via_site[cars[leaving]] = self._via[leaving]
         self._begin(cars[leaving & ~at_site], leaving & ~at_site)
         if self.settings.charging.reserve_min:
-            ahead = leaving & go_by & ~at_site
-            self.charging.reservations.ask(cars[ahead], self._via[ahead])
+            self.charging.reservations.ask(*(of[leaving & go_by & ~at_site] for of in (cars, self._via)))
         rows = cars[at_site]
         self.trips.due_ms[rows] = NEVER
         self._visit(rows, np.full(len(rows), self.now_ms, np.int64))
