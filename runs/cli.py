@@ -20,8 +20,11 @@ import typer
 
 from runs.options import AsJson, Cars, Checkpoint, MapSource, Quiet, Resume, ScenarioName, Seed, Sets, Until, Verbose
 from runs.page_commands import report_command, ui_command
+from runs.powerflow_command import HELP as POWERFLOW
+from runs.powerflow_command import powerflow_command
 from runs.replay_command import REPLAY_HELP, replay_command
 from runs.sensitivity_command import HELP, sensitivity_command
+from runs.sweeping.command import SWEEP_HELP, sweep_command
 
 if TYPE_CHECKING:
     from runs.results import RunResult
@@ -72,7 +75,9 @@ def map_command(
     picture = draw_map(city, target.with_suffix(".png")) if show else None
     if as_json:
         drawn = {"picture": str(picture)} if picture else {}
-        _json({"path": str(target), "meta": {k: v for k, v in city.meta.items() if k != "charger_names"}, **drawn})
+        _json(
+            {"path": str(target), "meta": {k: v for k, v in city.meta.items() if not k.startswith("charger_")}, **drawn}
+        )
         return DONE
     _print(() if quiet else map_lines(city))
     if picture:
@@ -331,6 +336,7 @@ def compare_command(
 
 
 app.command("sensitivity", help=HELP)(sensitivity_command)
+app.command("powerflow", help=POWERFLOW)(powerflow_command)
 app.command(
     "report",
     help="Write the report page of a run: one HTML file without outside parts.\n\n"
@@ -344,6 +350,7 @@ app.command(
 
 
 app.command("replay", help=REPLAY_HELP)(replay_command)
+app.command("sweep", help=SWEEP_HELP)(sweep_command)
 
 
 @app.command(

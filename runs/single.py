@@ -66,6 +66,7 @@ def run(
     cancel: threading.Event | None = None,
     resume: bool = False,
     checkpoint_s: float | None = CHECKPOINT_S,
+    city: CityMap | None = None,
 ) -> RunResult:
     """Simulate a scenario and write its results folder.
 
@@ -87,6 +88,8 @@ def run(
         that are complete are returned as they are.
     checkpoint_s : float, optional
         Wall seconds between two checkpoints; None writes none, not even when stopped.
+    city : CityMap, optional
+        The scenario's map where it is loaded already; read by default.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def run(
         begin = time.perf_counter()
         saved = _checkpoint(scenario, folder, resume=resume, say=say)
         folder.write_text("scenario.toml", scenario.to_toml())
-        city = scenario.city(say=say)
+        city = scenario.city(say=say) if city is None else city
         if say is not None:
             say(f"building {scenario.fleet.cars:,} cars on {city.network.n_links:,} links")
         if saved is None:
@@ -321,6 +324,7 @@ def _write(
     from runs import geometry
     from runs.columns import to_arrow
     from runs.estimates import estimate_run, sample_of
+    from runs.grid import grid_tables
 
     began = time.perf_counter()
     written: dict[str, pa.Table] = {}
@@ -342,6 +346,14 @@ def _write(
         )
         estimates = estimate_run(sample)
         ledger["summary"] = _disagreements(summary, {name: e.mean for name, e in estimates.items()}, log)
+        more, said = grid_tables(
+            world.charging, world.base_load, written["sessions"], written["grid_load"],
+            seed=scenario.seed, start=scenario.start, simulated_s=world.now_ms / 1000,
+            interval_s=scenario.grid.interval_min * 60, over_share=scenario.grid.over_share,
+        )  # fmt: skip
+        for table in more:
+            folder.write_table(table.name, to_arrow(table))
+        summary["grid"] = {**summary["grid"], **said}
         summary["estimates"] = {name: e.to_dict() for name, e in estimates.items()}
     folder.write_json("summary.json", summary)
     status, why = _verdict(summary, ledger, stopped=stopped)

@@ -96,4 +96,6 @@ def trip_question(
         wait_s=wait,
         detour_m=np.maximum(0.0, to_site + DETOUR * (beyond - straight)),
         u=chance(seed, Stream.SITE_CHOICE, rows, now_ms),
+        price=np.where(site >= 0, charging.operation.price(now_ms, np.maximum(site, 0)), 0.0),
+        value_of_time=np.full(len(rows), charging.settings.value_of_time or np.inf),
     )

@@ -100,6 +100,9 @@ class TrafficSettings(Settings):
         description="capacity: streams merge by capacity and never cross; priority: those without right of way wait "
         "for a gap",
     )
+    signal_junction_m: float = Field(
+        50.0, ge=0, le=200, description="signals so near to each other are one junction with one plan; 0: each its own"
+    )
     signal_lost_s: int = Field(5, ge=0, le=15, description="all-red and start loss per phase")
     gridlock_s: int = Field(
         120, ge=1, description="a closed ring of blocked links rotates by one car after this time, counted"
@@ -194,6 +197,22 @@ class ChargingSettings(Settings):
         0, ge=0, le=10_000, description="fast-charge sites added by the scenario on main roads"
     )
     sites: str = Field("", description="CSV or GeoJSON file of further sites, see docs/charging.md")
+    reserve_min: NotNegative = Field(
+        0.0, description="longest time that a socket is held for a car on its way to a site; 0: no reservations"
+    )
+    value_of_time: Positive | None = Field(
+        None,
+        description="what an hour is worth to drivers who choose a site, in the tariff's currency; prices do not matter when left out",
+    )
+    operator: Literal["fixed", "utilisation"] = Field(
+        "fixed", description="prices and caps of public sites: as given, or by the share of sockets in use"
+    )
+    price_swing: Share = Field(
+        0.25, description="operator utilisation: price up and down by at most this share (assumption)"
+    )
+    quiet_cap: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="operator utilisation: share of its cap that a site may draw while nobody waits (assumption)"
+    )
     failures_per_1000_h: NotNegative = Field(0.0, description="breakdowns of one socket in 1000 hours")
     repair_h: Positive = Field(24.0, description="mean time until a broken socket works again")
 
@@ -220,6 +239,21 @@ class GridSettings(Settings):
     interval_min: int = Field(15, ge=1, le=60, description="averaging interval of the load series")
     homes_per_feeder: int | None = Field(
         None, ge=1, description="homes per low-voltage feeder; by market when left out"
+    )
+    feeders: str = Field(
+        "", description="CSV file of feeders with their ratings, see docs/grid.md; generated when left out"
+    )
+    base_load: str = Field(
+        "standard", description="what households draw besides: standard (by market), none, or a CSV file of profiles"
+    )
+    base_columns: list[str] = Field(
+        default_factory=list, description="profiles of that file that households are dealt; all when left out"
+    )
+    household_kwh_year: Positive | None = Field(
+        None, description="energy of a household to which profiles are scaled; by market, a file's as they are"
+    )
+    over_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="share of feeders above their rating at which hosting capacity is reached"
     )
 
 

@@ -25,16 +25,17 @@ from twin.charging.site import SITE_KINDS
 from twin.choices import plug_in_question, trip_question
 from twin.cloud.cloud import Cloud
 from twin.demand.counts import CountFit, Counts
-from twin.demand.days import Demand
-from twin.demand.given import Given, GivenDays, GivenTraffic
+from twin.demand.given import Given
 from twin.demand.market import DemandError
-from twin.demand.other_traffic import OtherTraffic
+from twin.demand.travel import travel
 from twin.energy.drive import Drive
 from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
+from twin.grid.base_load import read_base_load
 from twin.history import live_week
+from twin.ledger import residuals
 from twin.meters import LinkMeter, cars_table, summary
 from twin.ota.updates import Updates
 from twin.sessions import Sessions
@@ -127,9 +128,10 @@ class World:
         )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
-            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
-            climate=settings.climate,
+            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, start_weekday=start.weekday(),
+            sessions=self.sessions, climate=settings.climate,
         )  # fmt: skip
+        self.base_load = read_base_load(settings.grid, market)
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
@@ -146,24 +148,14 @@ class World:
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms, wifi=self.cloud.wifi,
             catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
         )  # fmt: skip
-        self._check_releases()
-        if settings.traffic.sample < 1 and ((given is not None and given.has_traffic) or counts is not None):
-            what = "own trips or matrices" if counts is None else "counts"
-            raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with {what}; valid: traffic.sample = 1")
-        self.demand: Demand | GivenDays
-        if given is not None and given.has_days:
-            self.demand = GivenDays(city, given, settings.demand, self.fleet, start=start, seed=seed)
-        else:
-            self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
-        other_demand: OtherTraffic | GivenTraffic
-        if given is not None and given.has_traffic:
-            other_demand = GivenTraffic(given, settings.demand, market=market, seed=seed, start=start)
-        else:
-            other_demand = OtherTraffic(
-                city, settings.demand,
-                market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
-                sample=settings.traffic.sample,
-            )  # fmt: skip
+        for release in {c.settings.propilot_release for c in self.updates.campaigns} - {""}:
+            self.autonomy.able(release)  # refuses one that nobody knows, before anything runs
+        if settings.traffic.sample < 1 and counts is not None:
+            raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with counts; valid: traffic.sample = 1")
+        self.demand, other_demand = travel(
+            city, self.fleet, settings.demand,
+            given=given, market=market, seed=seed, start=start, sample=settings.traffic.sample,
+        )  # fmt: skip
         self.count_fit: CountFit | None = None
         if counts is not None:
             plan = self.demand.plan_day(0)
@@ -318,6 +310,9 @@ class World:
         at_site = leaving & go_by & (self._goal == self.fleet.node[cars])
         self._via_site[cars[leaving]] = self._via[leaving]
         self._begin(cars[leaving & ~at_site], leaving & ~at_site)
+        if self.settings.charging.reserve_min:
+            ahead = leaving & go_by & ~at_site
+            self.charging.reservations.ask(cars[ahead], self._via[ahead])
         rows = cars[at_site]
         self.trips.due_ms[rows] = NEVER
         self._visit(rows, np.full(len(rows), self.now_ms, np.int64))
@@ -405,11 +400,6 @@ class World:
             self.autonomy.upgrade(able, campaign.propilot_release, at_ms=self._until)
         if campaign.kind == "navigation":
             self.autonomy.refresh_maps(cars, at_ms=self._until)
-
-    def _check_releases(self) -> None:
-        """Refuse a campaign whose ProPILOT release nobody knows before anything runs."""
-        for release in {c.settings.propilot_release for c in self.updates.campaigns} - {""}:
-            self.autonomy.able(release)
 
     def _measure(self) -> None:
         """Power at the meters in this tick; hourly link figures."""
@@ -606,39 +596,9 @@ class World:
         """Key figures, as in `summary.json`."""
         return summary(self)
 
-    def _state_residual(self) -> int:
-        """Cars whose state is not the one that streets, sockets and reasons say."""
-        fleet = self.fleet
-        on_streets = np.isin(fleet.state, (State.WAITING, State.DRIVING))
-        at_socket = np.isin(fleet.state, (State.QUEUED, State.PLUGGED))
-        wrong = on_streets != self.streets.has_trip(np.arange(len(fleet)))
-        wrong |= at_socket != (self.charging.car_session >= 0)
-        wrong |= (fleet.state == State.STUCK) != (fleet.reason != Reason.NONE)
-        return int(wrong.sum())
-
     def ledger(self) -> dict[str, int]:
         """What must add up: residuals in integers, all 0."""
-        fleet, streets = self.fleet, self.streets
-        on_streets = int(np.isin(fleet.state, (State.WAITING, State.DRIVING)).sum())
-        balance = self.battery_start_j + fleet.charged_j + fleet.engine_j - fleet.traction_j - fleet.battery_j
-        own = {
-            "cars_state": self._state_residual(),
-            "vehicles_on_streets": streets.on_road + streets.in_source - on_streets - self.others.under_way,
-            "vehicles_counted": streets.census() - streets.on_road - streets.in_source,
-            "trips": self.trips.residual(),
-            "battery_j": int(np.abs(balance).sum()),
-            "battery_out_of_range": int(((fleet.battery_j < 0) | (fleet.battery_j > fleet.capacity_j)).sum()),
-        }
-        rooms = {
-            "energy": self.drive.ledger(),
-            "charging": self.charging.ledger(),
-            "autonomy": self.autonomy.ledger(),
-            "cloud": self.cloud.ledger(),
-            "ota": self.updates.ledger(),
-        }
-        if self.given is not None:
-            own["own_demand"] = self.given.residual()
-        return own | {f"{room}.{name}": value for room, part in rooms.items() for name, value in part.items()}
+        return residuals(self)
 
 
 def _nobody(rows: NDArray[np.int64], question: Question) -> NDArray[Any]:

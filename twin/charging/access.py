@@ -15,6 +15,7 @@ from maps.network import OUTSIDE, ROAD_CLASSES, CityMap
 from twin import facts
 from twin.chance import Stream, chance
 from twin.charging.site import (
+    ALWAYS,
     CCS,
     CHADEMO,
     DC_SOCKETS,
@@ -95,6 +96,8 @@ def build_sites(
     builder.stations()
     builder.scenario_sites()
     builder.own_sites()
+    if lost := sorted(set(feeders.sites) - builder.named):
+        raise ChargingError(f"grid.feeders: no charging site is called {lost[0]!r}, which a feeder names")
     return builder.sites.freeze(dc_eta=dc_eta)
 
 
@@ -127,6 +130,7 @@ class _Builder:
             seed,
         )
         self.sites = Sites()
+        self.named: set[str] = set()
         self.next_feeder = len(feeders.x)
         middles = np.column_stack([feeders.x, feeders.y])
         self.tree = cKDTree(middles) if len(middles) else None
@@ -203,8 +207,15 @@ class _Builder:
             label = name or f"station {int(city.charger_osm[station])}"
             at = (float(city.charger_x[station]), float(city.charger_y[station]))
             public = bool(city.charger_public[station])
+            operator, hours, price = city.said_of_charger(station)
+            slots = np.zeros(len(ALWAYS), bool) if hours is not None else ALWAYS
+            for begin, end in hours or []:
+                slots[begin:end] = True
             for kind, some in _slow_and_fast(sockets):
-                self.add_station(kind, int(city.charger_node[station]), at, label, some, open_to_all=public)
+                self.add_station(
+                    kind, int(city.charger_node[station]), at, label, some, open_to_all=public, operator=operator,
+                    open_slots=slots, price=math.nan if price is None else price,
+                )  # fmt: skip
 
     def add_station(
         self,
@@ -218,7 +229,12 @@ class _Builder:
         **more: Any,
     ) -> None:
         large = sum(s.plugs * s.kw for s in sockets) >= self.low_voltage_kw
-        feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
+        named = self.feeders.sites.get(name)
+        if named is not None:
+            feeder = named
+            self.named.add(name)
+        else:
+            feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
         self.sites.add(
             kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all, **more
         )
@@ -242,7 +258,7 @@ class _Builder:
             for kind, sockets in _slow_and_fast(site.sockets):
                 self.add_station(
                     kind, node, xy, site.name, sockets, open_to_all=site.public, cap_kw=site.cap_kw, price=site.price,
-                    operator=site.operator, open_slots=site.open_slots,
+                    operator=site.operator, open_slots=np.tile(site.open_slots, 7),
                 )  # fmt: skip
 
     def scenario_sites(self) -> None:

@@ -104,7 +104,8 @@ def model_params(base: Scenario, setup: Setup) -> dict[str, Any]:
         label = knob.label + (" (market)" if value_of(base, knob) is None else "")
         if choices:
             # a scenario may also name a policy of its own: FILE.py:FUNCTION
-            made[knob.name] = {"type": "Select", "label": label, "value": start, "values": list(dict.fromkeys([*choices, start]))}
+            values = list(dict.fromkeys([*choices, start]))
+            made[knob.name] = {"type": "Select", "label": label, "value": start, "values": values}
             continue
         low, high = min(knob.low, start), max(knob.high, start)
         made[knob.name] = Slider(
