@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from maps.network import CityMap
 from twin.agents import CARS, STAY, Question
 from twin.autonomy.propilot import Autonomy
+from twin.autonomy.proposal import Proposals, Ways
 from twin.charging.charging import Charging
 from twin.charging.site import SITE_KINDS
 from twin.choices import plug_in_question, trip_question
@@ -119,7 +120,6 @@ class World:
         learning, informed = settings.traffic.days_of_learning, settings.traffic.informed
         # as many weighed hierarchies as drivers know sets of travel times at one moment
         kept = min(learning, MOST_WEIGHED) + 1 + (informed > 0)
-        self.router = Router(network, self.streets.physics.free_ms, kept=kept)
         self._rise_m = np.zeros(network.n_links) if rise_m is None else rise_m
         self.drive = Drive(
             self.fleet, self.catalogue, network, settings.climate, market,
@@ -133,7 +133,7 @@ class World:
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
-            start=start, timezone=str(city.meta.get("timezone", "")),
+            start=start, timezone=str(city.meta.get("timezone", "")), rise_m=rise_m,
         )  # fmt: skip
         self.drive.steadied(self.autonomy.effects.steady, saving=self.autonomy.effects.saving)
         self.cloud = Cloud(
@@ -147,6 +147,9 @@ class World:
             catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
         )  # fmt: skip
         self._check_releases()
+        if self.autonomy.may_propose(c.settings.propilot_release for c in self.updates.campaigns):
+            kept *= 2
+        self.router = Router(network, self.streets.physics.free_ms, kept=kept)
         if settings.traffic.sample < 1 and ((given is not None and given.has_traffic) or counts is not None):
             what = "own trips or matrices" if counts is None else "counts"
             raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with {what}; valid: traffic.sample = 1")
@@ -177,6 +180,7 @@ class World:
             day = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet))
             learned = learn(driven, settings.traffic, self.router, day, days=learning, seed=seed, priority=priority)
         self.route_choice = RouteChoice(self.router, self.streets, settings.traffic, learned=learned)
+        self.proposals = Proposals(self.autonomy, self.route_choice)
         self.informed = InformedDrivers(self.streets, self.router, settings.traffic, seed=seed)
         self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed)
         self.fleet.node[:] = self.demand.nodes_at_start()
@@ -270,20 +274,24 @@ class World:
         self._goal = self.trips.goal[cars].copy()
         self._via = np.full(len(cars), -1, np.int32)
         self._stay = np.zeros(len(cars), bool)
-        known = self.route_choice.known(cars)
-        self._routes = self.route_choice.routes(self.fleet.node[cars], self._goal, known, self.now_ms)
-        electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & self._routes.found)
+        self._on_way = np.zeros(len(cars), bool)
+        self._ways = self._find_ways(cars, self._goal)
+        found = self._ways.routes.found
+        electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & found)
         if not len(electric):
             return
         rows = cars[electric]
-        routes = self._routes.only(np.isin(np.arange(len(cars)), electric))
+        routes = self._ways.routes.only(np.isin(np.arange(len(cars)), electric))
+        known = self.route_choice.known(rows)
         question = trip_question(
             self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
             metres=routes.totals(self.city.network.link_length),
-            seconds=self.route_choice.expected_ms(routes, known[electric], self.now_ms) / 1000,
+            seconds=self.route_choice.expected_ms(routes, known, self.now_ms) / 1000,
             rise_m=routes.totals(self._rise_m),
             avoid=self._tried_site[rows],
             tired=self.trips.stops[rows] >= MAX_STOPS,
+            routes=routes,
+            led=self._ways.proposed[electric],
             now_ms=self.now_ms,
             seed=self.seed,
         )  # fmt: skip
@@ -292,7 +300,20 @@ class World:
             raise ValueError("a car's answer to a trip question is none of its options")
         via = answer >= 0
         self._via[electric[via]] = question.site[np.flatnonzero(via), answer[via]]
+        self._on_way[electric[via]] = question.on_way[np.flatnonzero(via), answer[via]]
         self._stay[electric[answer == STAY]] = True
+
+    def _find_ways(self, cars: NDArray[np.int64], goal: NDArray[np.int32]) -> Ways:
+        """Ways of the drivers' own choice, or as their cars propose."""
+        proposes = self.autonomy.proposes(cars, self.trips.trip_id[cars], at_ms=self._leaving_ms(cars))
+        known = self.route_choice.known(cars)
+        return self.proposals.between(self.fleet.node[cars], goal, known, proposes, self.now_ms)
+
+    def _leaving_ms(self, cars: NDArray[np.int64]) -> NDArray[np.int64]:
+        """When cars whose trip, or next part of it, is due set out."""
+        trips = self.trips
+        again = np.minimum(np.maximum(trips.due_ms[cars], self.now_ms), self._until - 1)
+        return np.where(trips.depart_ms[cars] < 0, np.maximum(trips.planned_ms[cars], self.now_ms), again)
 
     def _apply(self) -> None:
         """Send cars on their way; count those that cannot go."""
@@ -305,11 +326,8 @@ class World:
             # the stop comes first: routes of these cars lead to the site
             sites = self.charging.sites.site_node[self._via[go_by]]
             self._goal[go_by] = sites
-            rows = cars[go_by]
-            known = self.route_choice.known(rows)
-            to_sites = self.route_choice.routes(self.fleet.node[rows], sites, known, self.now_ms)
-            self._routes = self._routes.replaced(go_by, to_sites)
-        lost = ~self._routes.found & (self._goal != self.fleet.node[cars])
+            self._ways = self._ways.replaced(go_by, self._find_ways(cars[go_by], sites))
+        lost = ~self._ways.routes.found & (self._goal != self.fleet.node[cars])
         self._give_up(cars[lost], Reason.NO_ROUTE)
         self._give_up(cars[self._stay & ~lost], Reason.OUT_OF_RANGE)
         leaving = ~lost & ~self._stay
@@ -324,10 +342,10 @@ class World:
 
     def _begin(self, cars: NDArray[np.int64], chosen: NDArray[np.bool_]) -> None:
         trips, fleet = self.trips, self.fleet
-        routes = self._routes.only(chosen)
-        at = np.maximum(trips.due_ms[cars], self.now_ms)
+        routes = self._ways.routes.only(chosen)
+        self.proposals.driven(self._ways, chosen, stops=self._on_way)
+        at = self._leaving_ms(cars)
         first = trips.depart_ms[cars] < 0
-        at = np.where(first, np.maximum(trips.planned_ms[cars], self.now_ms), np.minimum(at, self._until - 1))
         trips.depart_ms[cars[first]] = at[first]
         trips.due_ms[cars] = NEVER
         trips.free_ms[cars] += routes.totals(self.streets.physics.free_ms).astype(np.int64)
