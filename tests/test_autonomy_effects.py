@@ -73,6 +73,27 @@ def test_a_queue_of_followers_leaves_at_their_headway(gap: float) -> None:
     assert np.diff(last).mean() / 1000 == pytest.approx(gap * headway_s, rel=0.01)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("time_gap_s", [1.1, 2.2])
+def test_a_bottleneck_discharges_by_the_gaps_of_its_mix(share: float, time_gap_s: float) -> None:
+    """q = v0 / ((1 - p) + p f): p of the cars engaged at f times a driver's headway, whatever their order."""
+    settings = TrafficSettings()
+    cars, speed = 1000, 100 / 3.6
+    streets = Streets(corridor(3, length_m=10_000, speed_kmh=100, road_class="motorway"), settings, cars)
+    rows = np.arange(cars)
+    streets.depart(rows, np.zeros(cars, np.int64), np.arange(cars + 1) * 3, np.tile(np.arange(3, dtype=np.int32), cars))
+    factor = float(headway_factor(np.array([time_gap_s]), EFFECTS)[0])
+    engaged = np.random.default_rng(1).permutation(cars) < share * cars
+    streets.follow(rows, gap=np.where(engaged, factor, 1.0), pace=1.0)
+    passed = Traversals(4 * cars)
+    streets.advance(7_200_000, passed)
+    last = np.sort(passed.exit_ms[: passed.n][passed.link[: passed.n] == 2])
+    assert len(last) == cars
+    found_per_h = 3.6e6 * (cars - 1) / (last[-1] - last[0])
+    by_hand = 3600 / (settings.tau_s + settings.spacing_m / speed)
+    assert found_per_h == pytest.approx(by_hand / (1 - share + share * factor), rel=0.01)
+
+
 def test_a_faster_pace_shortens_the_next_links_only() -> None:
     streets = Streets(corridor(2, length_m=1000, speed_kmh=100, road_class="motorway"), TrafficSettings(), 1)
     streets.depart([0], [0], np.array([0, 2]), np.array([0, 1], np.int32))

@@ -355,6 +355,38 @@ def test_tenants_include_cars_without_a_unit() -> None:
     }  # fmt: skip
 
 
+def test_companies_add_up_their_brands() -> None:
+    talk = Talk(10)
+    talk.fleet.model[6:] = 1
+    talk.fleet.connected[0] = 0
+    talk.cloud.brands, talk.cloud.brand_dealer_b = ("Nissan", "INFINITI"), np.zeros(2, np.int64)
+    talk.tick(MINUTE, started=range(10))
+    said = talk.cloud.summary()
+    assert {name: part["cars"] for name, part in said["tenants"].items()} == {"INFINITI": 4, "Nissan": 6}
+    assert said["companies"]["Nissan"]["cars"] == 10 and said["companies"]["Nissan"]["connected"] == 9
+    assert said["companies"]["Nissan"]["generated_bytes"] == said["generated_bytes"] > 0
+
+
+def test_hand_overs_take_their_bytes_from_the_cell_that_cars_come_into() -> None:
+    sent = {}
+    for cost in (True, False):
+        talk = no_holes(Talk(30, cell_uplink_mbit_s=0.05))
+        cloud = talk.cloud
+        first, then = (int(np.flatnonzero(cloud.cells.link_cell == k)[0]) for k in np.unique(cloud.cells.link_cell)[:2])
+        if not cost:
+            cloud._handover_b = 0
+        for link in (first, then):
+            talk.fleet.state[:], talk.fleet.link[:] = State.DRIVING, link
+            talk.tick(talk.now + MINUTE, rows=[(car, link, talk.now, talk.now + MINUTE) for car in range(30)])
+        assert cloud._handovers[cloud.cells.link_cell[then]] == cloud._handovers.sum() == 30
+        sent[cost] = int(talk.fleet.delivered_b.sum())
+        assert talk.fleet.buffered_b.sum() > 0 and talk.closed()
+        cloud.finish(talk.now)
+        assert cloud.summary()["handover_signalling_bytes"] == 30 * cloud._handover_b
+    # the second cell is full: 30 times 600 bytes less of data, up to what does not make a whole message
+    assert sent[False] - sent[True] == pytest.approx(18_000, abs=600)
+
+
 def test_thresholds_of_scaling_that_contradict_are_named() -> None:
     with pytest.raises(CloudError, match=r"most_workers: 2 is below cloud.workers \(4\)"):
         Talk(1, workers=4, most_workers=2).cloud
