@@ -164,9 +164,6 @@ def test_it_takes_cars_to_the_motorway_and_is_counted() -> None:
     assert 0 < said["other_than_fastest"] < said["ways_proposed"]
     assert said["more_km_in_domain"] > 0 < said["extra_min"]
     assert after["possible_km"] > before["possible_km"] and after["engaged_km"] > before["engaged_km"]
-    # the same trips with no time to give: the fastest ways
-    none = lived("propilot_destination", extra_time=0.0).world.summary()["autonomy"]["destination"]
-    assert none["ways_proposed"] > 0 == none["other_than_fastest"] == none["extra_min"]
 
 
 def test_charging_stops_are_those_beside_the_way() -> None:
@@ -194,9 +191,8 @@ def test_charging_stops_are_those_beside_the_way() -> None:
 
 
 def test_cars_low_on_charge_stop_where_it_proposes() -> None:
-    led, plain = lived("propilot_destination", charge=0.2), lived("propilot_2_0", charge=0.2)
-    assert led.world.summary()["autonomy"]["destination"]["stops_on_the_way"] > 10
-    assert plain.world.summary()["autonomy"]["destination"]["stops_on_the_way"] == 0
+    said = lived("propilot_destination", charge=0.2).world.summary()
+    assert 10 < said["autonomy"]["destination"]["stops_on_the_way"] <= said["autonomy"]["destination"]["ways_proposed"]
 
 
 # ------------------------------------------------------------------ over the air
