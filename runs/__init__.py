@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from runs.results import RunResult
     from runs.scenario import Scenario, ScenarioError
     from runs.single import run
+    from runs.sweeping.sweep import SweepResult, sweep
+    from runs.sweeping.sweep_file import Sweep
 
 _HOME = {
     "Scenario": "scenario",
@@ -27,6 +29,9 @@ _HOME = {
     "compare": "comparison",
     "estimate": "estimation.report",
     "FleetEstimate": "estimation.report",
+    "sweep": "sweeping.sweep",
+    "Sweep": "sweeping.sweep_file",
+    "SweepResult": "sweeping.sweep",
 }
 
 __all__ = [
@@ -39,6 +44,9 @@ __all__ = [
     "compare",
     "FleetEstimate",
     "estimate",
+    "Sweep",
+    "SweepResult",
+    "sweep",
 ]
 
 

@@ -103,7 +103,7 @@ class Chain:
         self.written, self.seconds, self.bytes = 0, 0.0, 0
         self._at_ms = round(after.simulated_s * 1000) if after else -1
         self._began = time.monotonic()
-        self._map = _map_digest(twin.world.city)
+        self._map = map_digest(twin.world.city)
 
     def write(self) -> None:
         """Save the twin as it is between two ticks; nothing to do when it has not moved since.
@@ -203,7 +203,7 @@ def resume(twin: Twin, saved: Saved) -> None:
         When rows that it names are missing or damaged, or the twin is another one.
     """
     try:
-        if saved.content["map"] != _map_digest(twin.world.city):
+        if saved.content["map"] != map_digest(twin.world.city):
             raise CheckpointError("made on another map")
         rows = _rows_of(saved)
         restore(twin, Snapshot(saved.content["tree"], saved.arrays, unsaved=saved.content["unsaved"]), rows)
@@ -280,7 +280,8 @@ def _foreign(path: Path, made: str, here: str) -> ForeignError:
     return ForeignError(f"{path}: a checkpoint of {made}, not of {here}; run without --resume to start over")
 
 
-def _map_digest(city: CityMap) -> str:
+def map_digest(city: CityMap) -> str:
+    """Hash over the arrays of a built map: streets, places, chargers, cells."""
     digest = hashlib.blake2b(digest_size=16)
     for owner, columns in ((city.network, NETWORK_COLUMNS), (city, PLACE_COLUMNS)):
         for name in columns:

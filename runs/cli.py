@@ -22,6 +22,7 @@ from runs.options import AsJson, Cars, Checkpoint, MapSource, Quiet, Resume, Sce
 from runs.page_commands import report_command, ui_command
 from runs.replay_command import REPLAY_HELP, replay_command
 from runs.sensitivity_command import HELP, sensitivity_command
+from runs.sweeping.command import SWEEP_HELP, sweep_command
 
 if TYPE_CHECKING:
     from runs.results import RunResult
@@ -344,6 +345,7 @@ app.command(
 
 
 app.command("replay", help=REPLAY_HELP)(replay_command)
+app.command("sweep", help=SWEEP_HELP)(sweep_command)
 
 
 @app.command(

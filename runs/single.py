@@ -66,6 +66,7 @@ def run(
     cancel: threading.Event | None = None,
     resume: bool = False,
     checkpoint_s: float | None = CHECKPOINT_S,
+    city: CityMap | None = None,
 ) -> RunResult:
     """Simulate a scenario and write its results folder.
 
@@ -87,6 +88,8 @@ def run(
         that are complete are returned as they are.
     checkpoint_s : float, optional
         Wall seconds between two checkpoints; None writes none, not even when stopped.
+    city : CityMap, optional
+        The scenario's map where it is loaded already; read by default.
 
     Returns
     -------
@@ -118,7 +121,7 @@ def run(
         begin = time.perf_counter()
         saved = _checkpoint(scenario, folder, resume=resume, say=say)
         folder.write_text("scenario.toml", scenario.to_toml())
-        city = scenario.city(say=say)
+        city = scenario.city(say=say) if city is None else city
         if say is not None:
             say(f"building {scenario.fleet.cars:,} cars on {city.network.n_links:,} links")
         if saved is None:

@@ -374,15 +374,15 @@ def test_hand_overs_take_their_bytes_from_the_cell_that_cars_come_into() -> None
         cloud = talk.cloud
         first, then = (int(np.flatnonzero(cloud.cells.link_cell == k)[0]) for k in np.unique(cloud.cells.link_cell)[:2])
         if not cost:
-            cloud._handover_b = 0
+            cloud._handovers.size_b = 0
         for link in (first, then):
             talk.fleet.state[:], talk.fleet.link[:] = State.DRIVING, link
             talk.tick(talk.now + MINUTE, rows=[(car, link, talk.now, talk.now + MINUTE) for car in range(30)])
-        assert cloud._handovers[cloud.cells.link_cell[then]] == cloud._handovers.sum() == 30
+        assert cloud._handovers.count[cloud.cells.link_cell[then]] == cloud._handovers.count.sum() == 30
         sent[cost] = int(talk.fleet.delivered_b.sum())
         assert talk.fleet.buffered_b.sum() > 0 and talk.closed()
         cloud.finish(talk.now)
-        assert cloud.summary()["handover_signalling_bytes"] == 30 * cloud._handover_b
+        assert cloud.summary()["handover_signalling_bytes"] == 30 * cloud._handovers.size_b
     # the second cell is full: 30 times 600 bytes less of data, up to what does not make a whole message
     assert sent[False] - sent[True] == pytest.approx(18_000, abs=600)
 

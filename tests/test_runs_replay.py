@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from typing import Any
 import pytest
 
 from runs.broker import Broker, BrokerAddressError, BrokerError
-from runs.replay import Message, Replay, ReplayError, write
 from runs.cli import main
+from runs.replay import Message, Replay, ReplayError, write
 from runs.results import RunResult
 from runs.scenario import Scenario
 from runs.single import run

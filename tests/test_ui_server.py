@@ -183,7 +183,7 @@ def test_cars_are_drawn_on_streets_at_every_moment_of_a_tick() -> None:
 
     city = toy_city(6)
     twin = (
-        Scenario(map="toy", start="2022-10-12T07:30:00").but(fleet__cars=150, demand__other_traffic=0.1).build_on(city)
+        Scenario(map="toy", start="2022-10-12T07:30:00").but(fleet__cars=400, demand__other_traffic=0.1).build_on(city)
     )
     streets = Streets.of_city(city)
     extent = Extent.of(streets)

@@ -20,24 +20,24 @@ from numpy.typing import NDArray
 from maps.network import CityMap
 from twin.agents import CARS, STAY, Question
 from twin.autonomy.propilot import Autonomy
-from twin.autonomy.proposal import Proposals, Ways
 from twin.charging.charging import Charging
 from twin.charging.site import SITE_KINDS
 from twin.choices import plug_in_question, trip_question
 from twin.cloud.cloud import Cloud
 from twin.demand.counts import CountFit, Counts
-from twin.demand.days import Demand
-from twin.demand.given import Given, GivenDays, GivenTraffic
+from twin.demand.given import Given
 from twin.demand.market import DemandError
-from twin.demand.other_traffic import OtherTraffic
+from twin.demand.travel import travel
 from twin.energy.drive import Drive
 from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
 from twin.history import live_week
+from twin.ledger import residuals
 from twin.meters import LinkMeter, cars_table, summary
 from twin.ota.updates import Updates
+from twin.proposals import Proposals
 from twin.sessions import Sessions
 from twin.settings import CampaignSettings, TwinSettings
 from twin.traffic.engine import Positions, Streets
@@ -146,27 +146,14 @@ class World:
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms, wifi=self.cloud.wifi,
             catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
         )  # fmt: skip
-        self._check_releases()
-        if self.autonomy.may_propose(c.settings.propilot_release for c in self.updates.campaigns):
-            kept *= 2
-        self.router = Router(network, self.streets.physics.free_ms, kept=kept)
-        if settings.traffic.sample < 1 and ((given is not None and given.has_traffic) or counts is not None):
-            what = "own trips or matrices" if counts is None else "counts"
-            raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with {what}; valid: traffic.sample = 1")
-        self.demand: Demand | GivenDays
-        if given is not None and given.has_days:
-            self.demand = GivenDays(city, given, settings.demand, self.fleet, start=start, seed=seed)
-        else:
-            self.demand = Demand(city, self.fleet, settings.demand, market=market, seed=seed, start=start)
-        other_demand: OtherTraffic | GivenTraffic
-        if given is not None and given.has_traffic:
-            other_demand = GivenTraffic(given, settings.demand, market=market, seed=seed, start=start)
-        else:
-            other_demand = OtherTraffic(
-                city, settings.demand,
-                market=market, seed=seed, start=start, fleet_cars=len(self.fleet), distances=self.demand.distances,
-                sample=settings.traffic.sample,
-            )  # fmt: skip
+        led = self.autonomy.may_propose(c.settings.propilot_release for c in self.updates.campaigns)  # or refuses one
+        self.router = Router(network, self.streets.physics.free_ms, kept=kept * (1 + led))
+        if settings.traffic.sample < 1 and counts is not None:
+            raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with counts; valid: traffic.sample = 1")
+        self.demand, other_demand = travel(
+            city, self.fleet, settings.demand,
+            given=given, market=market, seed=seed, start=start, sample=settings.traffic.sample,
+        )  # fmt: skip
         self.count_fit: CountFit | None = None
         if counts is not None:
             plan = self.demand.plan_day(0)
@@ -275,9 +262,8 @@ class World:
         self._via = np.full(len(cars), -1, np.int32)
         self._stay = np.zeros(len(cars), bool)
         self._on_way = np.zeros(len(cars), bool)
-        self._ways = self._find_ways(cars, self._goal)
-        found = self._ways.routes.found
-        electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & found)
+        self._ways = self.proposals.ways_of(self.fleet, self.trips, cars, self._goal, self.now_ms, self._until)
+        electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & self._ways.routes.found)
         if not len(electric):
             return
         rows = cars[electric]
@@ -303,18 +289,6 @@ class World:
         self._on_way[electric[via]] = question.on_way[np.flatnonzero(via), answer[via]]
         self._stay[electric[answer == STAY]] = True
 
-    def _find_ways(self, cars: NDArray[np.int64], goal: NDArray[np.int32]) -> Ways:
-        """Ways of the drivers' own choice, or as their cars propose."""
-        proposes = self.autonomy.proposes(cars, self.trips.trip_id[cars], at_ms=self._leaving_ms(cars))
-        known = self.route_choice.known(cars)
-        return self.proposals.between(self.fleet.node[cars], goal, known, proposes, self.now_ms)
-
-    def _leaving_ms(self, cars: NDArray[np.int64]) -> NDArray[np.int64]:
-        """When cars whose trip, or next part of it, is due set out."""
-        trips = self.trips
-        again = np.minimum(np.maximum(trips.due_ms[cars], self.now_ms), self._until - 1)
-        return np.where(trips.depart_ms[cars] < 0, np.maximum(trips.planned_ms[cars], self.now_ms), again)
-
     def _apply(self) -> None:
         """Send cars on their way; count those that cannot go."""
         cars = self._woken
@@ -326,7 +300,8 @@ class World:
             # the stop comes first: routes of these cars lead to the site
             sites = self.charging.sites.site_node[self._via[go_by]]
             self._goal[go_by] = sites
-            self._ways = self._ways.replaced(go_by, self._find_ways(cars[go_by], sites))
+            by_site = self.proposals.ways_of(self.fleet, self.trips, cars[go_by], sites, self.now_ms, self._until)
+            self._ways = self._ways.replaced(go_by, by_site)
         lost = ~self._ways.routes.found & (self._goal != self.fleet.node[cars])
         self._give_up(cars[lost], Reason.NO_ROUTE)
         self._give_up(cars[self._stay & ~lost], Reason.OUT_OF_RANGE)
@@ -344,10 +319,7 @@ class World:
         trips, fleet = self.trips, self.fleet
         routes = self._ways.routes.only(chosen)
         self.proposals.driven(self._ways, chosen, stops=self._on_way)
-        at = self._leaving_ms(cars)
-        first = trips.depart_ms[cars] < 0
-        trips.depart_ms[cars[first]] = at[first]
-        trips.due_ms[cars] = NEVER
+        at = trips.set_out(cars, self.now_ms, self._until)
         trips.free_ms[cars] += routes.totals(self.streets.physics.free_ms).astype(np.int64)
         self.streets.depart(cars, at, routes.ptr, routes.links)
         self.informed.begin(cars, cars)
@@ -423,11 +395,6 @@ class World:
             self.autonomy.upgrade(able, campaign.propilot_release, at_ms=self._until)
         if campaign.kind == "navigation":
             self.autonomy.refresh_maps(cars, at_ms=self._until)
-
-    def _check_releases(self) -> None:
-        """Refuse a campaign whose ProPILOT release nobody knows before anything runs."""
-        for release in {c.settings.propilot_release for c in self.updates.campaigns} - {""}:
-            self.autonomy.able(release)
 
     def _measure(self) -> None:
         """Power at the meters in this tick; hourly link figures."""
@@ -624,39 +591,9 @@ class World:
         """Key figures, as in `summary.json`."""
         return summary(self)
 
-    def _state_residual(self) -> int:
-        """Cars whose state is not the one that streets, sockets and reasons say."""
-        fleet = self.fleet
-        on_streets = np.isin(fleet.state, (State.WAITING, State.DRIVING))
-        at_socket = np.isin(fleet.state, (State.QUEUED, State.PLUGGED))
-        wrong = on_streets != self.streets.has_trip(np.arange(len(fleet)))
-        wrong |= at_socket != (self.charging.car_session >= 0)
-        wrong |= (fleet.state == State.STUCK) != (fleet.reason != Reason.NONE)
-        return int(wrong.sum())
-
     def ledger(self) -> dict[str, int]:
         """What must add up: residuals in integers, all 0."""
-        fleet, streets = self.fleet, self.streets
-        on_streets = int(np.isin(fleet.state, (State.WAITING, State.DRIVING)).sum())
-        balance = self.battery_start_j + fleet.charged_j + fleet.engine_j - fleet.traction_j - fleet.battery_j
-        own = {
-            "cars_state": self._state_residual(),
-            "vehicles_on_streets": streets.on_road + streets.in_source - on_streets - self.others.under_way,
-            "vehicles_counted": streets.census() - streets.on_road - streets.in_source,
-            "trips": self.trips.residual(),
-            "battery_j": int(np.abs(balance).sum()),
-            "battery_out_of_range": int(((fleet.battery_j < 0) | (fleet.battery_j > fleet.capacity_j)).sum()),
-        }
-        rooms = {
-            "energy": self.drive.ledger(),
-            "charging": self.charging.ledger(),
-            "autonomy": self.autonomy.ledger(),
-            "cloud": self.cloud.ledger(),
-            "ota": self.updates.ledger(),
-        }
-        if self.given is not None:
-            own["own_demand"] = self.given.residual()
-        return own | {f"{room}.{name}": value for room, part in rooms.items() for name, value in part.items()}
+        return residuals(self)
 
 
 def _nobody(rows: NDArray[np.int64], question: Question) -> NDArray[Any]:

@@ -12,10 +12,11 @@ import sys
 import time
 
 import numpy as np
-import uxsim
 
 
 def main() -> None:
+    import uxsim  # of the environment of its own
+
     net, trips = np.load(sys.argv[1]), np.load(sys.argv[2])
     deltan, end_s, cpp = int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "cpp"
     start = time.perf_counter()

@@ -393,10 +393,16 @@ class Autonomy:
         return out
 
     def may_propose(self, campaigns: Iterable[str] = ()) -> bool:
-        """Whether a car has, or by a planned release or one of these `campaigns` gets, destination management."""
+        """Whether a car has, or by a planned release or one of these `campaigns` gets, destination management.
+
+        Raises
+        ------
+        ReleaseError
+            A release that nobody knows.
+        """
         names = {name for _, name in self._planned} | set(campaigns) - {""}
-        gives = any(self._named(name).gives == DESTINATION for name in names)
-        return gives or bool(np.any(self.fleet.propilot == DESTINATION))
+        gives = {self._named(name).gives for name in names}
+        return DESTINATION in gives or bool(np.any(self.fleet.propilot == DESTINATION))
 
     # ------------------------------------------------------------------ driving
 

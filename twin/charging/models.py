@@ -74,7 +74,7 @@ def accepted_share(ambient_c: NDArray[np.float64], active: NDArray[np.bool_]) ->
 
     Examples
     --------
-    >>> accepted_share(np.array([0.0, 25.0]), np.array([False, True])).tolist()
+    >>> accepted_share(np.array([0.0, 25.0]), np.array([False, True])).round(2).tolist()
     [[0.64, 0.82], [1.0, 1.0]]
     """
     known = facts.load("charging")["battery_temperature"]

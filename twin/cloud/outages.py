@@ -10,7 +10,8 @@ import numpy as np
 from twin.cloud.cells import HOUR_MS
 
 RECOVERED = 0.01
-"""Recovered: no more than this share of the most that waited is left, in the cars and in the ingest."""
+"""Recovered: no more than this share of the most that waited is left, in the cars and in the ingest;
+an ingest that holds less than it delivers in two ticks is not waited for."""
 
 
 def outages(
@@ -32,7 +33,7 @@ def outages(
 
     Examples
     --------
-    >>> track = [(60_000, 0, 5, 60, 60_000), (120_000, 900, 0, 0, 60_000), (180_000, 0, 80, 300, 60_000),
+    >>> track = [(60_000, 0, 5, 60, 60_000), (120_000, 900, 0, 0, 60_000), (180_000, 0, 800, 300, 60_000),
     ...          (240_000, 0, 0, 60, 60_000)]
     >>> found = outages([(60_000, 120_000)], track)[0]
     >>> found["waiting_bytes"], found["storm_messages_per_s"], found["recovery_s"]

@@ -63,3 +63,15 @@ def companies(by_brand: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, 
         for name, value in figures.items():
             into[name] = into.get(name, 0) + value
     return dict(sorted(found.items()))
+
+
+def accounts(
+    brands: Sequence[str],
+    fleet: Fleet,
+    online: NDArray[np.uint8],
+    down_b: NDArray[np.int64],
+    dealer_b: NDArray[np.int64],
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Both for `summary.json`; parameters as for `tenants`."""
+    by_brand = tenants(brands, fleet, online, down_b, dealer_b)
+    return {"tenants": by_brand, "companies": companies(by_brand)}

@@ -12,6 +12,7 @@ import numpy as np
 
 from maps.network import CityMap
 from runs.scenario import Scenario
+from twin.charging.policies import POLICIES
 from twin.fleet.fleet import Kind, State
 from twin.model import Twin
 from twin.world import World
@@ -73,6 +74,8 @@ def choices_of(key: str) -> tuple[str, ...]:
     room, _, name = key.partition(".")
     if not name:
         return ()
+    if key == "charging.policy":  # a name of the table, or a file of the user's
+        return tuple(POLICIES)
     allowed = type(Scenario.model_fields[room].default).model_fields[name].annotation
     return tuple(typing.get_args(allowed)) if typing.get_origin(allowed) is typing.Literal else ()
 

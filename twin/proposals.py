@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from twin.autonomy.propilot import Autonomy
 from twin.autonomy.rules import DESTINATION
+from twin.fleet.fleet import Fleet
 from twin.traffic.route_choice import RouteChoice
 from twin.traffic.routing import Routes
+from twin.trips import Trips
 
 
 class Ways(NamedTuple):
@@ -64,6 +66,20 @@ class Proposals:
         self._autonomy = autonomy
         self._route_choice = route_choice
         self.ways = self.other_ways = self.stops = self.longer_ms = self.more_mm = 0
+
+    def ways_of(
+        self,
+        fleet: Fleet,
+        trips: Trips,
+        cars: NDArray[np.int64],
+        goal: NDArray[np.int32],
+        now_ms: int,
+        until_ms: int,
+    ) -> Ways:
+        """Ways of these cars to `goal`, whose trips or next parts are due in [now, until)."""
+        at = trips.leaving_ms(cars, now_ms, until_ms)
+        proposes = self._autonomy.proposes(cars, trips.trip_id[cars], at_ms=at)
+        return self.between(fleet.node[cars], goal, self._route_choice.known(cars), proposes, now_ms)
 
     def between(
         self,

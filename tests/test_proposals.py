@@ -1,9 +1,10 @@
-"""Destination management: ways it proposes in closed form and in a whole world, charging stops on the way, steep links."""
+"""Destination management: ways in closed form and in a whole world, stops on the way; steep links; over the air."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,9 +14,9 @@ from maps.network import ONEWAY, ROAD_CLASSES, CityMap, RoadNetwork
 from maps.toy import grid, toy_city
 from tests.test_autonomy_propilot import changed, expressway, room, travel
 from twin.autonomy.propilot import Autonomy, AutonomyError
-from twin.autonomy.proposal import Proposals, Ways
 from twin.autonomy.rules import DESTINATION, HANDS_OFF, load_rules
 from twin.model import Twin
+from twin.proposals import Proposals, Ways
 from twin.settings import AutonomySettings, DemandSettings, FleetSettings, OtaSettings, TrafficSettings
 from twin.traffic.engine import Streets
 from twin.traffic.route_choice import RouteChoice
@@ -86,12 +87,11 @@ def test_proposals_go_to_cars_of_the_level_whose_drivers_use_it_on_trips_with_a_
     assert room(expressway(2), level=HANDS_OFF).may_propose(["", "destination"])
 
 
-def test_extra_time_of_a_rules_file_must_be_a_share(tmp_path: object) -> None:
-    path = f"{tmp_path}/mine.toml"
-    with open(path, "w", encoding="utf-8") as file:
-        file.write("[model.proposal]\nextra_time = 1.5\n")
+def test_extra_time_of_a_rules_file_must_be_a_share(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[model.proposal]\nextra_time = 1.5\n", "utf-8")
     with pytest.raises(AutonomyError, match=r"mine.toml: model.proposal: extra_time is 1.5, must be a share"):
-        room(expressway(2), rules=path)
+        room(expressway(2), rules=str(path))
 
 
 # ------------------------------------------------------------------ heights
