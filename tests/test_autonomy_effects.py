@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -153,6 +155,15 @@ def test_each_effect_can_be_switched_off_and_all_off_leaves_the_world_alone() ->
     assert energy.world.fleet.traction_j.sum() < none.world.fleet.traction_j.sum()
     speed = fleet_of(**(off | {"affects_speed": True}))
     assert speed.world.fleet.drive_ms.sum() < none.world.fleet.drive_ms.sum()
+
+
+def test_in_a_world_engaged_cars_that_keep_long_gaps_hold_up_those_behind(tmp_path: Path) -> None:
+    rules = tmp_path / "gaps.toml"
+    rules.write_text("[effects]\ntime_gap_s = [60, 60, 60]\n", "utf-8")
+    only = {"affects_headway": True, "affects_speed": False, "affects_energy": False, "rules": str(rules)}
+    slow, free = fleet_of(**only), fleet_of(**(only | {"affects_headway": False}))
+    assert slow.world.fleet.engaged_mm.sum() > 0
+    assert slow.world.fleet.drive_ms.sum() > free.world.fleet.drive_ms.sum()
 
 
 def test_contradicting_effects_are_refused() -> None:

@@ -205,7 +205,7 @@ def test_handovers_are_counted_where_cells_change() -> None:
     cells = talk.cloud.cells
     there = int(np.flatnonzero(cells.link_cell != cells.link_cell[0])[0])
     talk.tick(MINUTE, rows=[(0, link, k * 1000, (k + 1) * 1000) for k, link in enumerate([0, there, there, 0])])
-    assert talk.cloud._handovers.sum() == 2
+    assert talk.cloud._handovers.count.sum() == 2
 
 
 def write(path: Path, text: str) -> str:

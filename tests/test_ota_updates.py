@@ -443,23 +443,21 @@ def test_a_finished_install_changes_the_car() -> None:
 
 def test_cell_aware_scheduling_relieves_busy_cells() -> None:
     """Direction of Andrade et al., CarSys 2017; its size on a real map is the scenario `ota-cell-aware`."""
-    city = toy_city(8, homes=150)
+    city = toy_city(5, homes=60)
     found = {}
     for policy in ("now", "cell_aware"):
         twin = Twin(
-            city, until_s=48 * 3600, fleet=FleetSettings(cars=60, connected=1.0),
+            city, until_s=24 * 3600, fleet=FleetSettings(cars=40, connected=1.0),
             demand=DemandSettings(other_traffic=0.0, outside=0.0),
             cloud=CloudSettings(message_log_cars=0, more_services=[], other_users=0.9),
-            ota=OtaSettings(
-                package_mb=200, groups=[1.0], policy=policy, busy_load=0.75, download_when="driving", patience_h=13
-            ),
+            ota=OtaSettings(start_h=9.0, package_mb=100, groups=[1.0], policy=policy, busy_load=0.5, patience_h=14),
         )  # fmt: skip
         while not twin.world.done:
             twin.step()
         twin.world.finish()
         assert not any(twin.world.ledger().values())
         found[policy] = twin.world.updates.summary()
-    print({k: (v["busy_cell_bytes"], v["bytes"]) for k, v in found.items()})
-    cut = 1 - found["cell_aware"]["busy_cell_bytes"] / found["now"]["busy_cell_bytes"]
-    assert 0.1 < cut < 0.9
-    assert found["cell_aware"]["bytes"] > 0.9 * found["now"]["bytes"]
+    now, aware = found["now"], found["cell_aware"]
+    # as many bytes reach the cars, in cells and hours that are not busy
+    assert aware["bytes"] > 0.95 * now["bytes"] > 0
+    assert aware["busy_cell_bytes"] < 0.7 * now["busy_cell_bytes"], found
