@@ -262,19 +262,17 @@ class World:
         cars = self._woken
         self._goal = self.trips.goal[cars].copy()
         self._via = np.full(len(cars), -1, np.int32)
-        self._stay = np.zeros(len(cars), bool)
-        self._on_way = np.zeros(len(cars), bool)
+        self._stay, self._on_way = np.zeros((2, len(cars)), bool)
         self._ways = self.proposals.ways_of(self.fleet, self.trips, cars, self._goal, self.now_ms, self._until)
         electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & self._ways.routes.found)
         if not len(electric):
             return
         rows = cars[electric]
         routes = self._ways.routes.only(np.isin(np.arange(len(cars)), electric))
-        known = self.route_choice.known(rows)
         question = trip_question(
             self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
             metres=routes.totals(self.city.network.link_length),
-            seconds=self.route_choice.expected_ms(routes, known, self.now_ms) / 1000,
+            seconds=self.route_choice.expected_ms(routes, self.route_choice.known(rows), self.now_ms) / 1000,
             rise_m=routes.totals(self._rise_m),
             avoid=self._tried_site[rows],
             tired=self.trips.stops[rows] >= MAX_STOPS,
