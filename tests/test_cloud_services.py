@@ -19,6 +19,7 @@ from twin import facts
 from twin.cloud import gbt32960
 from twin.cloud.cells import Cells, CloudError
 from twin.cloud.cost import bill
+from twin.cloud.handovers import Handovers
 from twin.cloud.ingest import Ingest
 from twin.cloud.outages import outages
 from twin.cloud.services import Services
@@ -367,24 +368,29 @@ def test_companies_add_up_their_brands() -> None:
     assert said["companies"]["Nissan"]["generated_bytes"] == talk.fleet.generated_b.sum() > 0
 
 
-def test_hand_overs_take_their_bytes_from_the_cell_that_cars_come_into() -> None:
-    sent = {}
-    for cost in (True, False):
-        talk = no_holes(Talk(30, cell_uplink_mbit_s=0.02))
-        cloud = talk.cloud
-        first, then = (int(np.flatnonzero(cloud.cells.link_cell == k)[0]) for k in np.unique(cloud.cells.link_cell)[:2])
-        if not cost:
-            cloud._handovers.size_b = 0
-        for link in (first, then):
-            talk.fleet.state[:], talk.fleet.link[:] = State.DRIVING, link
-            talk.tick(talk.now + MINUTE, rows=[(car, link, talk.now, talk.now + MINUTE) for car in range(30)])
-        assert cloud._handovers.count[cloud.cells.link_cell[then]] == cloud._handovers.count.sum() == 30
-        sent[cost] = int(talk.fleet.delivered_b.sum())
-        assert talk.fleet.buffered_b.sum() > 0 and talk.closed()
-        cloud.finish(talk.now)
-        assert cloud.summary()["handover_signalling_bytes"] == 30 * cloud._handovers.size_b
-    # the second cell is full: 30 times 600 bytes less of data, up to what does not make a whole message
-    assert sent[False] - sent[True] == pytest.approx(18_000, abs=1500)
+def test_hand_overs_take_their_bytes_once_and_before_data() -> None:
+    found = Handovers(2)
+    room = np.array([100_000, 20_000])
+    found.count[:] = [0, 30]
+    assert found.leave(room).tolist() == [100_000, 20_000 - 30 * 600]
+    assert found.leave(room).tolist() == room.tolist()
+    found.count[1] += 100
+    assert found.leave(room).tolist() == [100_000, 0]
+    assert found.summary() == {"handovers": 130, "handover_signalling_bytes": 78_000, "handover_gap_s": 6.5}
+
+
+def test_a_cell_full_of_hand_overs_carries_no_data() -> None:
+    talk = no_holes(Talk(30))
+    cells = talk.cloud.cells
+    first, then = (int(np.flatnonzero(cells.link_cell == k)[0]) for k in np.unique(cells.link_cell)[:2])
+    talk.cloud._handovers.size_b = 10**9
+    done = []
+    for link in (first, then, then):
+        talk.fleet.state[:], talk.fleet.link[:] = State.DRIVING, link
+        talk.tick(talk.now + MINUTE, rows=[(car, link, talk.now, talk.now + MINUTE) for car in range(30)])
+        done.append(int(talk.fleet.delivered_b.sum()))
+    assert 0 < done[0] == done[1] < done[2]
+    assert talk.closed()
 
 
 def test_thresholds_of_scaling_that_contradict_are_named() -> None:

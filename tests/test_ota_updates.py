@@ -447,10 +447,10 @@ def test_cell_aware_scheduling_relieves_busy_cells() -> None:
     found = {}
     for policy in ("now", "cell_aware"):
         twin = Twin(
-            city, until_s=24 * 3600, fleet=FleetSettings(cars=40, connected=1.0),
+            city, until_s=30 * 3600, fleet=FleetSettings(cars=30, connected=1.0),
             demand=DemandSettings(other_traffic=0.0, outside=0.0),
             cloud=CloudSettings(message_log_cars=0, more_services=[], other_users=0.9),
-            ota=OtaSettings(start_h=9.0, package_mb=100, groups=[1.0], policy=policy, busy_load=0.5, patience_h=14),
+            ota=OtaSettings(start_h=18.0, package_mb=100, groups=[1.0], policy=policy, busy_load=0.5, patience_h=14),
         )  # fmt: skip
         while not twin.world.done:
             twin.step()
@@ -458,6 +458,6 @@ def test_cell_aware_scheduling_relieves_busy_cells() -> None:
         assert not any(twin.world.ledger().values())
         found[policy] = twin.world.updates.summary()
     now, aware = found["now"], found["cell_aware"]
-    # as many bytes reach the cars, in cells and hours that are not busy
-    assert aware["bytes"] > 0.95 * now["bytes"] > 0
+    # as many bytes reach the cars, but after the evening's peak
+    assert aware["bytes"] > 0.9 * now["bytes"] > 0
     assert aware["busy_cell_bytes"] < 0.7 * now["busy_cell_bytes"], found
