@@ -308,10 +308,8 @@ class World:
         at_site = leaving & go_by & (self._goal == self.fleet.node[cars])
         self._via_site[cars[leaving]] = self._via[leaving]
         self._begin(cars[leaving & ~at_site], leaving & ~at_site)
-        if self.settings.charging.reserve_min:
-            ahead = leaving & go_by & ~at_site
-            self.charging.reservations.ask(cars[ahead], self._via[ahead])
-        rows = cars[at_site]
+        ahead, rows = leaving & go_by & ~at_site, cars[at_site]
+        self.charging.reservations.ask(cars[ahead], self._via[ahead])
         self.trips.due_ms[rows] = NEVER
         self._visit(rows, np.full(len(rows), self.now_ms, np.int64))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from twin.charging.queues import Queues
 from twin.charging.site import ChargingError, SiteKind, Sites
@@ -71,7 +71,7 @@ class Operation:
         self._said = np.full(len(sites), np.nan)
         self._asked_slot = -1
 
-    def price(self, now_ms: int, site: ArrayLike) -> Floats:
+    def price(self, now_ms: int, site: NDArray[np.integer] | int) -> Floats:
         """What a kilowatt-hour costs now at sites, in their shape."""
         tariff = self.prices[(now_ms + self.start_ms_of_day) // SLOT_MS % SLOTS]
         said, own = self._said[site], self.sites.price[site]
