@@ -20,6 +20,8 @@ import typer
 
 from runs.options import AsJson, Cars, Checkpoint, MapSource, Quiet, Resume, ScenarioName, Seed, Sets, Until, Verbose
 from runs.page_commands import report_command, ui_command
+from runs.powerflow_command import HELP as POWERFLOW
+from runs.powerflow_command import powerflow_command
 from runs.replay_command import REPLAY_HELP, replay_command
 from runs.sensitivity_command import HELP, sensitivity_command
 from runs.sweeping.command import SWEEP_HELP, sweep_command
@@ -334,6 +336,7 @@ def compare_command(
 
 
 app.command("sensitivity", help=HELP)(sensitivity_command)
+app.command("powerflow", help=POWERFLOW)(powerflow_command)
 app.command(
     "report",
     help="Write the report page of a run: one HTML file without outside parts.\n\n"

@@ -274,28 +274,22 @@ FIGURES: dict[str, tuple[str, bool, bool, _Figure]] = {
 }
 
 
-def load_by_group(
-    sessions: pa.Table,
-    grid_load: pa.Table,
-    groups: int,
-    *,
-    simulated_s: float,
-    interval_s: float,
-    most: int | None = MOST_INTERVALS,
-) -> tuple[Floats, Floats]:
+class SessionLoad(NamedTuple):
+    """Power of single sessions: session `row[i]` drew `kw[i]` in interval `at[i]`; `total_kw` is that of all sites."""
+
+    row: NDArray[np.int64]
+    at: NDArray[np.int64]
+    kw: Floats
+    total_kw: Floats  # (intervals,)
+
+
+def load_by_session(sessions: pa.Table, grid_load: pa.Table, *, simulated_s: float, interval_s: float) -> SessionLoad:
     """Split the measured load of each site and interval over the sessions that were there.
 
     A session's energy is spread over the intervals between plug and last current, in
     proportion to its share of the interval and the site's power then; the shares of each
     site and interval are fitted so that they sum to the measured load (iterative
-    proportional fitting, Deming & Stephan 1940, ending on the load). Of more than `most`
-    intervals only the heaviest are kept.
-
-    Returns
-    -------
-    load : ndarray, shape (groups, intervals), kW
-    fixed : ndarray, shape (intervals,), kW
-        Load at sites and times without a session; 0 when the ledgers are closed.
+    proportional fitting, Deming & Stephan 1940, ending on the load).
     """
     n_bins = max(1, math.ceil(simulated_s / interval_s - 1e-9))
     n_sites = 1 + int(max(column(t, "site_id").max(initial=-1) for t in (sessions, grid_load)))
@@ -325,11 +319,33 @@ def load_by_group(
     for _ in range(20):
         share *= _ratio(meter * 3600 / interval_s, _added(row, share, len(used)))[row]
         share *= _ratio(flat, _added(cell, share, flat.size))[cell]
-    car = column(sessions, "car_id").astype(np.int64)[used][row]
-    by_group = _added((car % groups) * n_bins + at, share, groups * n_bins).reshape(groups, n_bins)
-    fixed = load.sum(axis=0) - by_group.sum(axis=0)
+    return SessionLoad(used[row], at, share, load.sum(axis=0))
+
+
+def load_by_group(
+    sessions: pa.Table,
+    grid_load: pa.Table,
+    groups: int,
+    *,
+    simulated_s: float,
+    interval_s: float,
+    most: int | None = MOST_INTERVALS,
+) -> tuple[Floats, Floats]:
+    """Load of groups of cars, `load_by_session` added up. Of more than `most` intervals only the heaviest are kept.
+
+    Returns
+    -------
+    load : ndarray, shape (groups, intervals), kW
+    fixed : ndarray, shape (intervals,), kW
+        Load at sites and times without a session; 0 when the ledgers are closed.
+    """
+    found = load_by_session(sessions, grid_load, simulated_s=simulated_s, interval_s=interval_s)
+    n_bins = len(found.total_kw)
+    car = column(sessions, "car_id").astype(np.int64)[found.row]
+    by_group = _added((car % groups) * n_bins + found.at, found.kw, groups * n_bins).reshape(groups, n_bins)
+    fixed = found.total_kw - by_group.sum(axis=0)
     if most is not None and n_bins > most:  # only the heaviest can become the peak of a resample
-        kept = np.sort(np.argsort(load.sum(axis=0))[-most:])
+        kept = np.sort(np.argsort(found.total_kw)[-most:])
         by_group, fixed = by_group[:, kept], fixed[kept]
     return by_group, fixed
 

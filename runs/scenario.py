@@ -49,6 +49,8 @@ FILES = (
     ("climate", "table"),
     ("terrain", "elevation"),
     ("charging", "sites"),
+    ("grid", "feeders"),
+    ("grid", "base_load"),
     ("autonomy", "rules"),
     ("cloud", "cells"),
 )

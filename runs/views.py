@@ -50,6 +50,11 @@ def draw_fleet(report: Any, path: Path) -> Path:
     return Path(view("draw_fleet")(report, path))
 
 
+def draw_powerflow(study: Any, start: Any, path: Path) -> Path:
+    """Draw a power flow study as PNG."""
+    return Path(view("draw_powerflow")(study, start, path))
+
+
 def draw_sweep(folder: Path) -> list[Path]:
     """Draw the answers of a sweep over its factors, into its folder."""
     return [Path(p) for p in view("draw_sweep")(folder)]

@@ -59,6 +59,7 @@ def _counts(summary: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "counts, GEH under 5", f"{counts['counters']:,} counters: planned {planned}; {driven}"
     peak = f"{clock(grid['peak_time_s'])} after the start; coincidence {grid['coincidence']:.2f}"
     yield "grid peak at", peak if grid["peak_kw"] > 0 else "no charging"
+    yield from _grid_counts(grid)
     waited = f"{queue['waited']:,} waited (mean {queue['mean_wait_of_waiting_s'] / 60:.1f} min)"
     yield "charging", f"{queue['sessions']:,} sessions, {waited}, {queue['balked']:,} drove on at sight of the queue"
     yield from _assisted(summary["autonomy"])
@@ -97,6 +98,22 @@ def _assisted(autonomy: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if autonomy.get("km_between_takeovers"):
         per_trip = f"{autonomy['engagements_per_equipped_trip']:.2f} per trip of equipped cars"
         yield "  engagements", f"{per_trip}; {figure(autonomy['km_between_takeovers'])} km between take-overs"
+
+
+def _grid_counts(grid: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Feeders, diversity and hosting capacity, as far as the run has them."""
+    if feeders := grid.get("feeders"):
+        over = f"{feeders['over_rating']:,} above rating for {feeders['hours_over']:,.1f} h in all"
+        before = f" ({feeders['over_rating_before']:,} without cars)" if feeders["over_rating_before"] else ""
+        yield "feeders", f"{feeders['count']:,}, {over}{before}; highest loading {feeders['highest_loading']:.0%}"
+    if admd := grid.get("admd"):
+        groups = f"{figure(admd['low'])} to {figure(admd['high'])}"
+        yield "diversity at home", f"{figure(admd['kw'])} kW per car at {admd['n']:,} cars (95 % of groups: {groups})"
+    if hosting := grid.get("hosting"):
+        cars, low, high = (figure(hosting[k]) for k in ("cars_per_household", "low", "high"))
+        share = f"{hosting['over_share']:.0%} of feeders above rating"
+        at = f"at {cars} electric cars per household (95 %: {low} to {high})"
+        yield "hosting capacity", f"{share} {at}" if hosting["reached"] else f"never {share}, up to {cars} cars each"
 
 
 def ledger_line(ledger: Mapping[str, int]) -> str:

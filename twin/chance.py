@@ -82,6 +82,9 @@ class Stream(IntEnum):
     DESTINATION_SET = 52
     LANE_CHANGE = 53
     LONG_STOP = 54
+    PROFILE = 120
+    HOSTING = 121
+    DIVERSITY = 122
 
 
 @njit(cache=True, inline="always")

@@ -237,6 +237,21 @@ class GridSettings(Settings):
     homes_per_feeder: int | None = Field(
         None, ge=1, description="homes per low-voltage feeder; by market when left out"
     )
+    feeders: str = Field(
+        "", description="CSV file of feeders with their ratings, see docs/grid.md; generated when left out"
+    )
+    base_load: str = Field(
+        "standard", description="what households draw besides: standard (by market), none, or a CSV file of profiles"
+    )
+    base_columns: list[str] = Field(
+        default_factory=list, description="profiles of that file that households are dealt; all when left out"
+    )
+    household_kwh_year: Positive | None = Field(
+        None, description="energy of a household to which profiles are scaled; by market, a file's as they are"
+    )
+    over_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="share of feeders above their rating at which hosting capacity is reached"
+    )
 
 
 class AutonomySettings(Settings):

@@ -16,7 +16,8 @@ from runs.results import RunResult
 from viz import charts, heat, page, series
 from viz.answers import Fact, answers, fact
 from viz.checks import cross_checks
-from viz.folder import Folder, ReportError
+from viz.folder import Folder, Names, ReportError
+from viz.grid import draw_admd, draw_hosting
 from viz.map import attribution, draw_load
 from viz.overview import draw_overview, title
 from viz.streets import streets_of
@@ -83,6 +84,7 @@ def write_report(
         interval_note=escape(_interval_note(run)),
         city=page.drawing(draw_load, run, alt=_map_alt(run), size_in=(6.4, 6.0), dpi=190),
         hours="\n".join(_hours(run)),
+        feeders="\n".join(_feeders(run)),
         differ="\n".join(_distributions(run)),
         policies="\n".join(_policies(run, against)),
         tables="\n".join(_tables(run)),
@@ -215,6 +217,46 @@ def _hours(run: Folder) -> Iterator[str]:
             ),
             name=name,
         )
+
+
+def _feeders(run: Folder) -> Iterator[str]:
+    """ADMD and hosting capacity, and the feeders of highest loading."""
+    plots: tuple[tuple[charts.Chart, str, tuple[str, ...], str], ...] = (
+        (draw_admd, "grid_admd", ("n", "admd_kw", "low_kw", "high_kw"), "Highest load per car at home by group size"),
+        (
+            draw_hosting,
+            "grid_hosting",
+            ("cars_per_household", "over_share", "low", "high"),
+            "Share of feeders above their rating by electric cars per household",
+        ),
+    )
+    for draw, name, keys, what in plots:
+        found = run.table(name, keys)
+        columns = [np.asarray(found[key], float).tolist() for key in keys]
+        last = f"; in the last row {figures(columns[1][-1])}" if columns[0] else "; nothing to show"
+        yield page.chart(draw, run, alt=f"{what}, mean and 95 % range{last}.", data=page.csv(keys, columns), name=name)
+    peaks = run.table("grid_peaks", ("level", "name", *(key for key, _ in FEEDER_COLUMNS)))
+    level, label = peaks["level"], peaks["name"]
+    if not isinstance(level, Names) or not isinstance(label, Names) or "feeder" not in level.labels:
+        return
+    number = {key: np.asarray(peaks[key], float) for key, _ in FEEDER_COLUMNS}
+    known = (level.codes == level.labels.index("feeder")) & ~np.isnan(number["loading"])
+    order = np.flatnonzero(known)[np.argsort(-number["loading"][known], kind="stable")][:TOP_ROWS]
+    yield page.table(
+        f"Feeders of highest loading ({len(order)} of {int(known.sum()):,})",
+        ("feeder", "households", "cars", "peak with households", "rating", "loading", "above rating"),
+        [
+            (label.labels[label.codes[i]], *(_counted(number[key][i], unit) for key, unit in FEEDER_COLUMNS))
+            for i in order.tolist()
+        ],
+        empty="No feeder has a rating.",
+    )
+
+
+FEEDER_COLUMNS = (
+    ("households", ""), ("cars", ""), ("total_peak_kw", "kW"), ("rated_kw", "kW"), ("loading", "share"),
+    ("hours_over", "h"),
+)  # fmt: skip
 
 
 def _distributions(run: Folder) -> Iterator[str]:

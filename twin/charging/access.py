@@ -96,6 +96,8 @@ def build_sites(
     builder.stations()
     builder.scenario_sites()
     builder.own_sites()
+    if lost := sorted(set(feeders.sites) - builder.named):
+        raise ChargingError(f"grid.feeders: no charging site is called {lost[0]!r}, which a feeder names")
     return builder.sites.freeze(dc_eta=dc_eta)
 
 
@@ -128,6 +130,7 @@ class _Builder:
             seed,
         )
         self.sites = Sites()
+        self.named: set[str] = set()
         self.next_feeder = len(feeders.x)
         middles = np.column_stack([feeders.x, feeders.y])
         self.tree = cKDTree(middles) if len(middles) else None
@@ -226,7 +229,12 @@ class _Builder:
         **more: Any,
     ) -> None:
         large = sum(s.plugs * s.kw for s in sockets) >= self.low_voltage_kw
-        feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
+        named = self.feeders.sites.get(name)
+        if named is not None:
+            feeder = named
+            self.named.add(name)
+        else:
+            feeder = self.own_feeder() if kind == SiteKind.FAST and large else self.near(*xy)
         self.sites.add(
             kind, node=node, feeder=feeder, xy=xy, name=name, sockets=sockets, open_to_all=open_to_all, **more
         )
