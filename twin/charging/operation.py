@@ -75,7 +75,7 @@ class Operation:
         """What a kilowatt-hour costs now at sites, in their shape."""
         tariff = self.prices[(now_ms + self.start_ms_of_day) // SLOT_MS % SLOTS]
         said, own = self._said[site], self.sites.price[site]
-        return np.where(~np.isnan(said), said, np.where(np.isnan(own), tariff, own))
+        return np.asarray(np.where(~np.isnan(said), said, np.where(np.isnan(own), tariff, own)))
 
     def again(self, now_ms: int, decide: Callable[[SiteQuestion], SiteAnswer | None]) -> None:
         """Ask the operator when a new quarter of an hour has begun; None leaves everything as it is.

@@ -1,4 +1,4 @@
-"""Sockets kept for cars on their way, as ReserveNow of OCPP does: a free one is held until the car comes or time ends."""
+"""Sockets kept for cars on their way, as ReserveNow of OCPP does: a free one is held until the car comes."""
 
 from __future__ import annotations
 
