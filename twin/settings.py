@@ -100,6 +100,9 @@ class TrafficSettings(Settings):
         description="capacity: streams merge by capacity and never cross; priority: those without right of way wait "
         "for a gap",
     )
+    signal_junction_m: float = Field(
+        50.0, ge=0, le=200, description="signals so near to each other are one junction with one plan; 0: each its own"
+    )
     signal_lost_s: int = Field(5, ge=0, le=15, description="all-red and start loss per phase")
     gridlock_s: int = Field(
         120, ge=1, description="a closed ring of blocked links rotates by one car after this time, counted"

@@ -1,4 +1,4 @@
-"""Sockets kept for cars on their way, as ReserveNow of OCPP does: a free one is held until the car comes."""
+"""Sockets kept for cars on their way, as OCPP's ReserveNow does: held until the car comes or the time ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reservations:
     cars : int
         Cars of the fleet.
     hold_min : float
-        Longest time a socket is held; 0: nobody reserves.
+        Longest time a socket is held.
 
     Attributes
     ----------
@@ -51,8 +51,6 @@ class Reservations:
 
     def ask(self, cars: ArrayLike, sites: ArrayLike) -> None:
         """Hold the best free socket at its site for each car, from now on; a car's older reservation is given up."""
-        if not self.hold_ms:
-            return
         for car, site in zip(np.atleast_1d(cars).tolist(), np.atleast_1d(sites).tolist(), strict=True):
             if self.row_of[car] >= 0:
                 self._give_up(int(self.row_of[car]))
