@@ -33,7 +33,6 @@ from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
-from twin.grid.base_load import read_base_load
 from twin.history import live_week
 from twin.ledger import residuals
 from twin.meters import LinkMeter, cars_table, summary
@@ -131,7 +130,6 @@ class World:
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, start_weekday=start.weekday(),
             sessions=self.sessions, climate=settings.climate,
         )  # fmt: skip
-        self.base_load = read_base_load(settings.grid, market)
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
@@ -180,11 +178,9 @@ class World:
 
         n = len(self.fleet)
         self._traversals = Traversals(max(1024, n))
-        self._via_site = np.full(n, -1, np.int32)
-        self._tried_site = np.full(n, -1, np.int32)
+        self._via_site, self._tried_site = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
         self._towed = np.zeros(n, bool)
-        self._metered_j = 0
-        self.charging_kw = 0.0
+        self._metered_j, self.charging_kw = 0, 0.0
         self._at_socket = np.empty(0, np.int64)
         self.battery_start_j = self.fleet.battery_j.copy()
 
@@ -310,8 +306,9 @@ class World:
         at_site = leaving & go_by & (self._goal == self.fleet.node[cars])
         self._via_site[cars[leaving]] = self._via[leaving]
         self._begin(cars[leaving & ~at_site], leaving & ~at_site)
-        ahead, rows = leaving & go_by & ~at_site, cars[at_site]
-        self.charging.reservations.ask(cars[ahead], self._via[ahead])
+        if self.settings.charging.reserve_min:
+            self.charging.reservations.ask(*(of[leaving & go_by & ~at_site] for of in (cars, self._via)))
+        rows = cars[at_site]
         self.trips.due_ms[rows] = NEVER
         self._visit(rows, np.full(len(rows), self.now_ms, np.int64))
 
