@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from twin.charging.queues import Queues
 from twin.charging.site import ChargingError, SiteKind, Sites
@@ -71,12 +71,12 @@ class Operation:
         self._said = np.full(len(sites), np.nan)
         self._asked_slot = -1
 
-    def price(self, now_ms: int, site: ArrayLike) -> Floats:
+    def price(self, now_ms: int, site: NDArray[np.integer] | int) -> Floats:
         """What a kilowatt-hour costs now at sites, in their shape."""
         tariff = self.prices[(now_ms + self.start_ms_of_day) // SLOT_MS % SLOTS]
         rows = np.asarray(site, np.int64)
         said, own = self._said[rows], self.sites.price[rows]
-        return np.where(~np.isnan(said), said, np.where(np.isnan(own), tariff, own))
+        return np.asarray(np.where(~np.isnan(said), said, np.where(np.isnan(own), tariff, own)))
 
     def again(self, now_ms: int, decide: Callable[[SiteQuestion], SiteAnswer | None]) -> None:
         """Ask the operator when a new quarter of an hour has begun; None leaves everything as it is.
