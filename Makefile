@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers unit format bench estimate hooks clean setup
+.PHONY: help demo test lint types layers unit format bench estimate golden golden-check audit coverage hooks clean setup
 
 # nothing of another active environment reaches ours
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -16,7 +16,7 @@ PYTEST_ARGS ?=
 BENCH ?=
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 demo:  ## set up, then run Helsinki for a day: summary, results folder, picture and report
 	@.ci/setup core
@@ -59,6 +59,25 @@ estimate:  ## the 2022 fleet, as it was and as planned, with intervals (goes on 
 	@.ci/setup core
 	@$(RUN)/twin estimate --case plan
 	@$(RUN)/twin estimate --case actual
+
+golden:  ## record the digests of a dozen small runs anew, after a change of results that the changelog explains
+	@.ci/setup test
+	@$(RUN)/python -m tests.golden_cases --write
+
+golden-check:  ## compare these runs with what is recorded
+	@.ci/setup test
+	@$(RUN)/python -m tests.golden_cases
+
+audit:  ## pinned packages against the advisories we know of
+	@.ci/setup test
+	$(RUN)/pytest -q tests/test_advisories.py
+
+coverage:  ## share of the Python code that the tests run, with the small kernels' tests uncompiled too
+	@.ci/setup test
+	$(RUN)/coverage erase
+	$(RUN)/coverage run -m pytest -q -p no:cacheprovider $(PYTEST_ARGS)
+	NUMBA_DISABLE_JIT=1 $(RUN)/coverage run -a -m pytest -q -p no:cacheprovider tests/theory/test_energy_theory.py tests/test_charging_physics.py
+	$(RUN)/coverage report --skip-covered --sort=cover
 
 hooks:  ## run the checks before every commit
 	@.ci/setup dev

@@ -147,6 +147,9 @@ def _build(found: Found, digest: str, country: str, say: Say) -> CityMap:
             "attribution": ATTRIBUTION,
             "quality": quality,
             "charger_names": chargers.names,
+            "charger_operators": chargers.operators,
+            "charger_open": chargers.open,
+            "charger_prices": chargers.prices,
         },
     )
 

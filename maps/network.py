@@ -304,6 +304,16 @@ class CityMap:
         names = list(self.meta.get("charger_names", []))
         return names + [""] * (len(self.charger_osm) - len(names))
 
+    def said_of_charger(self, row: int) -> tuple[str, list[list[int]] | None, float | None]:
+        """Operator, opening hours and price per kWh that the tags of a charger say.
+
+        Hours are spans [from, to) in quarters of an hour since Monday 0:00, None where nothing (readable) is said;
+        the price is None where nothing is said.
+        """
+        said = [self.meta.get(f"charger_{what}", []) for what in ("operators", "open", "prices")]
+        operator, hours, price = (column[row] if row < len(column) else None for column in said)
+        return operator or "", hours, price
+
     def save(self, path: Path | str) -> Path:
         """Write one `.npz` map file (plain arrays and JSON, nothing that can run).
 

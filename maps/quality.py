@@ -44,6 +44,7 @@ def quality_table(
         "places_by_fallback": places.by_fallback,
         "chargers": len(chargers.osm),
         "chargers_skipped": chargers.skipped,
+        "chargers_hours_unread": chargers.unread_hours,
         "sockets": {name: int(n) for name, n in zip(SOCKET_KINDS, sockets, strict=True) if n},
         "socket_rows": len(chargers.socket_kind),
         "sockets_kind_assumed": filled[0],

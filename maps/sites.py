@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from maps.network import OUTSIDE, SOCKET_KINDS, RoadNetwork
+from maps.opening import Spans, opening_spans, price_per_kwh
 from maps.places import Places, nearest_street_node
 from maps.project import to_metres
 from maps.raw import Raw
@@ -42,6 +43,10 @@ class Chargers:
     socket_assumed: NDArray[np.uint8]
     names: list[str] = field(default_factory=list)
     skipped: int = 0
+    operators: list[str] = field(default_factory=list)
+    open: list[Spans | None] = field(default_factory=list)
+    prices: list[float | None] = field(default_factory=list)
+    unread_hours: int = 0
 
 
 def find_chargers(raw: Raw, network: RoadNetwork, country: str, *, lon0: float, lat0: float) -> Chargers:
@@ -57,6 +62,7 @@ def find_chargers(raw: Raw, network: RoadNetwork, country: str, *, lon0: float, 
     node, away = nearest_street_node(network, x, y) if kept else (np.zeros(0, np.int64), np.zeros(0))
     near = np.flatnonzero(away <= CHARGER_REACH_M)
     tags = [raw.feature_tags[kept[k]] for k in near]
+    hours = [opening_spans(tag["opening_hours"]) if "opening_hours" in tag else None for tag in tags]
     sockets = [(row, socket) for row, tag in enumerate(tags) for socket in station_sockets(tag, country)]
     return Chargers(
         osm=np.array([raw.feature_osm[kept[k]] for k in near], np.int64),
@@ -72,6 +78,10 @@ def find_chargers(raw: Raw, network: RoadNetwork, country: str, *, lon0: float, 
         socket_assumed=np.array([s.assumed for _, s in sockets], np.uint8),
         names=[tag.get("name") or tag.get("operator") or tag.get("network") or "" for tag in tags],
         skipped=len(rows) - len(near),
+        operators=[tag.get("operator") or tag.get("network") or "" for tag in tags],
+        open=hours,
+        prices=[price_per_kwh(tag) for tag in tags],
+        unread_hours=sum("opening_hours" in tag and span is None for tag, span in zip(tags, hours, strict=True)),
     )
 
 

@@ -75,7 +75,9 @@ def map_command(
     picture = draw_map(city, target.with_suffix(".png")) if show else None
     if as_json:
         drawn = {"picture": str(picture)} if picture else {}
-        _json({"path": str(target), "meta": {k: v for k, v in city.meta.items() if k != "charger_names"}, **drawn})
+        _json(
+            {"path": str(target), "meta": {k: v for k, v in city.meta.items() if not k.startswith("charger_")}, **drawn}
+        )
         return DONE
     _print(() if quiet else map_lines(city))
     if picture:

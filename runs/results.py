@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,17 @@ FORMAT = 1
 
 class ResultsError(ValueError):
     """A results folder cannot be used; the message is one line for the user."""
+
+
+class Manifest(dict[str, Any]):
+    """Content of a manifest; a key that is not there is a fault of the file, named by its path."""
+
+    def __init__(self, content: dict[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise ResultsError(f"{self.path}: damaged: {key} is missing")
 
 
 class RunResult:
@@ -39,7 +51,8 @@ class RunResult:
         self.path = Path(path)
         if not self.path.is_dir():
             raise ResultsError(f"{path}: no such folder; give a results folder, as twin run prints in its last line")
-        self.manifest: dict[str, Any] = _json(self.path / "manifest.json", "not a results folder")
+        path_of_it = self.path / "manifest.json"
+        self.manifest = Manifest(_json(path_of_it, "not a results folder"), path_of_it)
         if self.manifest.get("program") != PROGRAM:
             raise ResultsError(f"{path}: not a results folder of {PROGRAM}")
         if self.manifest.get("format") != FORMAT:
@@ -48,6 +61,7 @@ class RunResult:
             )
         if self.status == "running":
             raise ResultsError(f"{path}: the run has not ended")
+        _check(self.manifest)
 
     @classmethod
     def open(cls, path: Path | str) -> RunResult:
@@ -125,6 +139,41 @@ class RunResult:
         said += [f"seed {self.manifest.get('seed')}", f"status {self.status}" + (f": {why}" if why else "")]
         head = f"<b>{html.escape(self.path.name)}</b> · {html.escape(', '.join(said))}"
         return f"{head}{show_html(found)}<small>intervals: sampling of cars in this run only</small>"
+
+
+_KEYS: dict[str, type | tuple[type, ...]] = {
+    "scenario": str,
+    "hash": str,
+    "seed": int,
+    "start": str,
+    "status": str,
+    "files": dict,
+    "ledger": dict,
+    "seconds": dict,
+    "phase_s": dict,
+    "simulated_s": (int, float),
+    "peak_memory_mb": (int, float),
+}
+"""What readers of a manifest rely on, and of which kind it is."""
+
+
+def _check(manifest: Manifest) -> None:
+    path = manifest.path
+    for key in sorted(_KEYS.keys() & manifest.keys()):
+        if not isinstance(manifest[key], _KEYS[key]):
+            raise ResultsError(f"{path}: damaged: {key} is of another kind")
+    numbers = [value for key in ("seconds", "phase_s", "ledger") for value in manifest.get(key, {}).values()]
+    if not all(isinstance(value, int | float) for value in numbers):
+        raise ResultsError(f"{path}: damaged: a ledger or a time is no number")
+    try:
+        datetime.fromisoformat(manifest.get("start", "2022-10-12"))
+    except ValueError:
+        raise ResultsError(f"{path}: damaged: start is no time") from None
+    for name, about in manifest.get("files", {}).items():
+        if not isinstance(about, dict) or not isinstance(about.get("sha256"), str):
+            raise ResultsError(f"{path}: damaged: file {name!r} has no hash")
+        if not isinstance(about.get("rows", 0), int) or Path(name).name != name:
+            raise ResultsError(f"{path}: damaged: file {name!r} is not one of a results folder")
 
 
 def is_ours(folder: Path) -> bool:

@@ -55,6 +55,7 @@ def make(
     market: str = "japan",
     interval_min: int = 15,
     start_h: float = 0.0,
+    start_weekday: int = 0,
     policy: Any = None,
     policy_name: str = "uncontrolled",
     **settings: Any,
@@ -69,6 +70,7 @@ def make(
         market=market,
         seed=1,
         start_s_of_day=round(start_h * 3600),
+        start_weekday=start_weekday,
         sessions=Sessions(),
         policy=policy,
     )

@@ -62,11 +62,11 @@ def city() -> CityMap:
     return toy_city(4, homes=80)
 
 
-def crowded(on: CityMap, *, until_s: int = 86_400) -> Crowded:
+def crowded(on: CityMap, *, until_s: int = 86_400, bev: float = 0.8, epower: float = 0.1) -> Crowded:
     return Crowded(
         on,
         until_s=until_s,
-        fleet=FleetSettings(cars=40, bev=0.8, epower=0.1, connected=1.0),
+        fleet=FleetSettings(cars=40, bev=bev, epower=epower, connected=1.0),
         traffic=TrafficSettings(tick_s=TICK_S),
         demand=DemandSettings(other_traffic=0.2, moving=1.0),
         charging=ChargingSettings(home_access=0.3, work_access=0.3, balk_min=1e6, patience_min=45.0),

@@ -141,20 +141,20 @@ def _descendants(root: int) -> dict[int, tuple[int, str]]:
 
 
 def attempt(
-    file: Path, out: Path, more: list[str], *, share: float, seed: int, dies_after_s: float | None, workers: bool
+    file: Path, out: Path, more: list[str], *, share: float, seed: int, dies_at: int | None, workers: bool
 ) -> tuple[int, Chaos]:
-    """Run the driver once under chaos; with a time it is killed itself."""
+    """Run the driver once under chaos; it dies itself when so many runs are done."""
     with tempfile.TemporaryFile() as shown:
         driver = subprocess.Popen(
             command(file, out, *more), cwd=ROOT, env=environment(), stdout=shown, stderr=subprocess.STDOUT
         )
         chaos = Chaos(driver.pid, share, seed, workers=workers)
         chaos.start()
-        try:
-            code = driver.wait(dies_after_s)
-        except subprocess.TimeoutExpired:
-            driver.kill()
-            code = driver.wait()
+        while driver.poll() is None:
+            time.sleep(0.02)
+            if dies_at is not None and len(list((out / "records").glob("*.json"))) >= dies_at:
+                driver.kill()
+        code = driver.wait()
         chaos.over.set()
         chaos.join()
         if code not in (0, -9):
@@ -174,14 +174,14 @@ def trial(folder: Path, *, runs: int, executor: str, share: float, drivers: int,
     ended: dict[str, str] = {}
     began = time.monotonic()
     for turn in range(drivers + 1):
-        dies = dice.uniform(0.3, 0.9) * calm_s / (drivers + 1) + 4 if turn < drivers else None
+        dies = int(runs * (turn + dice.uniform(0.3, 0.9)) / (drivers + 1)) if turn < drivers else None
         code, chaos = attempt(
             file,
             out=wild,
             more=["--executor", executor, "--workers", "2"],
             share=share,
             seed=seed + turn,
-            dies_after_s=dies,
+            dies_at=dies,
             workers=executor == "dask",
         )
         killed, started, driver_deaths = killed + chaos.how, started + chaos.runs, driver_deaths + (code == -9)

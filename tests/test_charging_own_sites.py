@@ -48,7 +48,7 @@ def test_a_csv_file_gives_a_slow_and_a_fast_site(tmp_path):
     assert [sites.operator[r] for r in rows] == ["City Power"] * 2
     assert sites.price[rows].tolist() == [0.45, 0.45]
     assert sites.cap_kw[rows].tolist() == pytest.approx([88.0, 200.0])
-    assert sites.open_slots[rows[0]].sum() == 16 * 4
+    assert sites.open_slots[rows[0]].sum() == 7 * 16 * 4
 
 
 def test_geojson_says_the_same(tmp_path):

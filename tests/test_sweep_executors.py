@@ -185,11 +185,11 @@ def test_sigterm_saves_checkpoints_and_the_same_command_goes_on(tmp_path: Path) 
 
 @pytest.mark.slow
 def test_killed_runs_and_drivers_change_nothing(tmp_path: Path) -> None:
-    """The short form of `python -m tests.sweep_chaos`: a third of the runs and two drivers killed."""
-    found = trial(tmp_path, runs=20, executor="local", share=0.3, drivers=2, seed=3)
-    assert found["processes"] > 20
-    assert sum(found["killed"].values()) >= 3
-    assert found["drivers_killed"] >= 1
+    """The short form of `python -m tests.sweep_chaos`: a third of the runs and a driver killed."""
+    found = trial(tmp_path, runs=16, executor="local", share=0.3, drivers=1, seed=3)
+    assert found["processes"] > 16
+    assert sum(found["killed"].values()) >= 2
+    assert found["drivers_killed"] == 1
 
 
 @pytest.mark.slow

@@ -17,12 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin import facts
+from twin.charging.operation import SiteAnswer, SiteQuestion
 from twin.fleet.fleet import Kind
 
 Floats = NDArray[np.float64]
 
 DIRECT, STAY = -1, -2
 """Answers to a `TripQuestion` besides an option's number."""
+USUAL_KWH = 15.0
+"""Energy of a stop that drivers reckon with when they compare sites."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,9 @@ class TripQuestion:
     """Whether to go straight, by a charging site, or to stay: a trip is due.
 
     Arrays of shape (n,), options of shape (n, k). `need_j` is the energy expected for the
-    trip, `reach_j` for the way to each site; site -1 is no option. `on_way`: beside the way that destination
-    management proposes, `detour_m` then leads there and back to it.
+    trip, `reach_j` for the way to each site; site -1 is no option. `price` is asked per kWh; `value_of_time`,
+    shape (n,), is money per hour in the same currency, inf for drivers who weigh no prices. `on_way`: beside the
+    way that destination management proposes, `detour_m` then leads there and back to it.
     The answer is an option's number, `DIRECT` or `STAY`.
     """
 
@@ -62,6 +66,8 @@ class TripQuestion:
     detour_m: Floats
     on_way: NDArray[np.bool_]
     u: Floats
+    price: Floats
+    value_of_time: Floats
 
 
 Question = PlugInQuestion | TripQuestion
@@ -155,8 +161,9 @@ class ElectricCar(Car):
         reserve = np.where(q.charges_at_goal, cls.reserve, cls.reserve_without_plug)
         enough = q.battery_j - q.need_j >= reserve * q.capacity_j
         usable = (q.site >= 0) & (q.reach_j <= (q.battery_j * 0.97)[:, None])
-        # expected minutes lost at each site: detour at 30 km/h, the wait, and 15 kWh at its power
-        lost_min = q.detour_m / 500 + q.wait_s / 60 + 15 / np.maximum(q.kw, 0.1) * 60
+        # expected minutes lost at each site: detour at 30 km/h, the wait, 15 kWh at its power, their price as time
+        lost_min = q.detour_m / 500 + q.wait_s / 60 + USUAL_KWH / np.maximum(q.kw, 0.1) * 60
+        lost_min = lost_min + USUAL_KWH * q.price / q.value_of_time[:, None] * 60
         lost_min = np.where(usable, lost_min, np.inf)
         best = np.argmin(lost_min, axis=1)
         some = usable.any(axis=1)
@@ -165,12 +172,31 @@ class ElectricCar(Car):
 
 
 class Operator(mesa.Agent[Any]):
-    """Runs the public charging sites: reads their queues and sessions."""
+    """Runs the public and fast charging sites: sets their prices and caps every quarter of an hour.
+
+    With `charging.operator = "utilisation"` prices rise and fall with the share of sockets in use, by `price_swing` at
+    most, and a site where nobody waits draws at most `quiet_cap` of its cap. Override `decide` for another rule and
+    hand the class to `Twin(..., operator=MyOperator)`.
+    """
 
     @property
     def sites(self) -> Any:
         """Charging sites of the world."""
         return self.model.world.charging.sites
+
+    def decide(self, question: SiteQuestion) -> SiteAnswer | None:
+        """Prices and caps of the coming quarter of an hour; None leaves them as they are."""
+        settings = self.model.world.charging.settings
+        if settings.operator == "fixed":
+            return None
+        swing = 1 + settings.price_swing * (2 * question.utilisation - 1)
+        part = np.where(question.waiting > 0, 1.0, settings.quiet_cap)
+        return SiteAnswer(price=question.price * swing, cap_kw=question.cap_kw * part)
+
+    def step(self) -> None:
+        """Ask `decide` when a quarter of an hour has begun; the model calls it before each tick."""
+        world = self.model.world
+        world.charging.operation.again(world.now_ms, self.decide)
 
 
 class Maker(mesa.Agent[Any]):

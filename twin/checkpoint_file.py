@@ -60,6 +60,8 @@ def read(path: Path) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     CheckpointError
         When it is missing, damaged, of another format or no checkpoint; the message names it.
     """
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path}: the checkpoint cannot be read (no regular file)")
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -120,4 +120,6 @@ def trip_question(
         detour_m=detour,
         on_way=on_way,
         u=chance(seed, Stream.SITE_CHOICE, rows, now_ms),
+        price=np.where(site >= 0, charging.operation.price(now_ms, np.maximum(site, 0)), 0.0),
+        value_of_time=np.full(len(rows), charging.settings.value_of_time or np.inf),
     )

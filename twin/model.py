@@ -62,6 +62,7 @@ class Twin(mesa.Model[Any, Any]):
         start: datetime | None = None,
         until_s: int = 86_400,
         agents: Mapping[Kind, type[Car]] | None = None,
+        operator: type[Operator] = Operator,
         given: Given | None = None,
         counts: Counts | None = None,
         rise_m: NDArray[np.float64] | None = None,
@@ -84,7 +85,7 @@ class Twin(mesa.Model[Any, Any]):
         self.world.agent_names = [c.__name__ for c in self._classes]
         for row, kind in enumerate(self.world.fleet.kind.tolist()):
             self._classes[kind](self, row)
-        self.operator = Operator(self)
+        self.operator = operator(self)
         self.maker = Maker(self)
         self.datacollector = mesa.DataCollector(
             model_reporters={
@@ -118,6 +119,7 @@ class Twin(mesa.Model[Any, Any]):
 
     def step(self) -> None:
         """Advance by one tick of the world."""
+        self.operator.step()
         self.world.tick(self.ask)
         self.datacollector.collect(self)
         self.running = not self.world.done

@@ -39,6 +39,7 @@ class Work(IntEnum):
     UPLOAD = 2
     INSTALL = 3
     REPAIR = 4
+    RESERVE = 5
 
 
 class SessionError(ValueError):

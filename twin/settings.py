@@ -100,6 +100,9 @@ class TrafficSettings(Settings):
         description="capacity: streams merge by capacity and never cross; priority: those without right of way wait "
         "for a gap",
     )
+    signal_junction_m: float = Field(
+        50.0, ge=0, le=200, description="signals so near to each other are one junction with one plan; 0: each its own"
+    )
     signal_lost_s: int = Field(5, ge=0, le=15, description="all-red and start loss per phase")
     gridlock_s: int = Field(
         120, ge=1, description="a closed ring of blocked links rotates by one car after this time, counted"
@@ -194,6 +197,22 @@ class ChargingSettings(Settings):
         0, ge=0, le=10_000, description="fast-charge sites added by the scenario on main roads"
     )
     sites: str = Field("", description="CSV or GeoJSON file of further sites, see docs/charging.md")
+    reserve_min: NotNegative = Field(
+        0.0, description="longest time that a socket is held for a car on its way to a site; 0: no reservations"
+    )
+    value_of_time: Positive | None = Field(
+        None,
+        description="what an hour is worth to drivers who choose a site, in the tariff's currency; prices do not matter when left out",
+    )
+    operator: Literal["fixed", "utilisation"] = Field(
+        "fixed", description="prices and caps of public sites: as given, or by the share of sockets in use"
+    )
+    price_swing: Share = Field(
+        0.25, description="operator utilisation: price up and down by at most this share (assumption)"
+    )
+    quiet_cap: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="operator utilisation: share of its cap that a site may draw while nobody waits (assumption)"
+    )
     failures_per_1000_h: NotNegative = Field(0.0, description="breakdowns of one socket in 1000 hours")
     repair_h: Positive = Field(24.0, description="mean time until a broken socket works again")
 

@@ -128,8 +128,8 @@ class World:
         )  # fmt: skip
         self.charging = Charging(
             city, self.fleet, self.catalogue, settings.charging, settings.grid,
-            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, sessions=self.sessions,
-            climate=settings.climate,
+            market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, start_weekday=start.weekday(),
+            sessions=self.sessions, climate=settings.climate,
         )  # fmt: skip
         self.base_load = read_base_load(settings.grid, market)
         self.autonomy = Autonomy(
@@ -181,11 +181,9 @@ class World:
 
         n = len(self.fleet)
         self._traversals = Traversals(max(1024, n))
-        self._via_site = np.full(n, -1, np.int32)
-        self._tried_site = np.full(n, -1, np.int32)
+        self._via_site, self._tried_site = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
         self._towed = np.zeros(n, bool)
-        self._metered_j = 0
-        self.charging_kw = 0.0
+        self._metered_j, self.charging_kw = 0, 0.0
         self._at_socket = np.empty(0, np.int64)
         self.battery_start_j = self.fleet.battery_j.copy()
 
@@ -311,6 +309,8 @@ class World:
         at_site = leaving & go_by & (self._goal == self.fleet.node[cars])
         self._via_site[cars[leaving]] = self._via[leaving]
         self._begin(cars[leaving & ~at_site], leaving & ~at_site)
+        if self.settings.charging.reserve_min:
+            self.charging.reservations.ask(*(of[leaving & go_by & ~at_site] for of in (cars, self._via)))
         rows = cars[at_site]
         self.trips.due_ms[rows] = NEVER
         self._visit(rows, np.full(len(rows), self.now_ms, np.int64))

@@ -150,13 +150,18 @@ def read_table(path: Path) -> pa.Table:
     import pyarrow.csv
     import pyarrow.parquet
 
+    if path.exists() and not path.is_file():
+        raise DemandFileError(f"{path}: is no regular file; valid are CSV and Parquet files")
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pyarrow.parquet.read_table(path)
-        return pyarrow.csv.read_csv(path)
+        parquet = path.suffix.lower() in (".parquet", ".pq")
+        table = pyarrow.parquet.read_table(path) if parquet else pyarrow.csv.read_csv(path)
+        names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         what = " ".join(str(error).split())[:200]
         raise DemandFileError(f"{path}: cannot be read as a table ({what}); valid are CSV and Parquet") from None
+    if len(set(names)) != len(names):
+        raise DemandFileError(f"{path}: two columns have the same name")
+    return table
 
 
 def read_trip_table(path: Path, *, purposes: Purposes) -> TripList:
@@ -170,8 +175,6 @@ def read_trip_table(path: Path, *, purposes: Purposes) -> TripList:
     """
     table = read_table(path)
     names = table.column_names
-    if len(set(names)) != len(names):
-        raise DemandFileError(f"{path}: two columns have the same name")
     way = next((w for w in WAYS_TO_SAY_WHERE if all(f"{e}_{p}" in names for e in ("from", "to") for p in w)), None)
     when = next((name for name in ("depart_s", "depart") if name in names), None)
     if way is None or when is None:

@@ -357,15 +357,16 @@ class _Driver:
         outcome = Outcome.of(code, Path(task.why))
         if outcome.state in ("lost", "stopped") and task.record and read_record(Path(task.record), key) is not None:
             outcome = Outcome("done")
+        attempt = self.lost[key] + 1
         if outcome.state in ("lost", "stopped"):
-            self.lost[key] += 1
+            self.lost[key] = attempt
             if self.lost[key] < self.attempts:
-                self.tell(task, outcome, self.lost[key])
+                self.tell(task, outcome, attempt)
                 self.todo.append(task)
                 return
             outcome = Outcome("failed", f"lost {self.lost[key]} times, the last: {outcome.reason}")
         self.outcomes[key] = outcome
-        self.tell(task, outcome, self.lost[key] + 1)
+        self.tell(task, outcome, attempt)
 
     def _reopen(self) -> None:
         self.say("the Dask scheduler was lost; connecting again")

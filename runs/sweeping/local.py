@@ -90,15 +90,16 @@ def execute(
                 beat(len(launcher.running))
                 for key, code in launcher.ended(0.5):
                     task, outcome = by_key[key], Outcome.of(code, Path(by_key[key].why))
+                    attempt = lost[key] + 1
                     if outcome.state in ("lost", "stopped") and not caught:
-                        lost[key] += 1
+                        lost[key] = attempt
                         if lost[key] < attempts:
-                            tell(task, outcome, lost[key])
+                            tell(task, outcome, attempt)
                             todo.append(task)
                             continue
                         outcome = Outcome("failed", f"lost {lost[key]} times, the last: {outcome.reason}")
                     outcomes[key] = outcome
-                    tell(task, outcome, lost[key] + 1)
+                    tell(task, outcome, attempt)
                 for key in launcher.running:
                     if time.monotonic() - began[key] > timeout_s:
                         began[key] = float("inf")

@@ -175,8 +175,10 @@ def _child(task: Any, city: CityMap | None, *, close: tuple[int, ...]) -> NoRetu
         if err.stat().st_size == 0 or code == 0:
             err.unlink(missing_ok=True)
     except BaseException:  # noqa: BLE001 - nothing may return into the nursery's loop
-        traceback.print_exc()
-    os._exit(code)
+        with contextlib.suppress(BaseException):  # without memory, not even this
+            traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def _dies_with_parent() -> None:

@@ -4,9 +4,10 @@
 
 In every round each engine runs once, one after the other, so that whatever else the machine does hits all alike;
 figures are medians over the rounds, ratios those of medians. Process: from the files to the end, imports included;
-loop: the motion alone, by each engine's own clock. CPU time beside wall time says when somebody else had the cores.
-SUMO and ours write every trip. The project's first run, which fills numba's cache, is not counted. UXsim keeps dense
-node-by-node tables and does not run on networks of more than some thousand nodes.
+loop: the motion alone, by each engine's own clock. CPU time beside wall time says when somebody else had the cores;
+SUMO's loop CPU is its process's less that of starting it. SUMO and ours write every trip. The project's first run,
+which fills numba's cache, is not counted. UXsim keeps dense node-by-node tables and does not run on networks of more
+than some thousand nodes.
 """
 
 from __future__ import annotations
@@ -60,18 +61,18 @@ def compare(name: str, peers: Peers | None, folder: Path, runs: int) -> Iterator
 
 def table(lines: list[dict[str, Any]]) -> Iterator[str]:
     """Medians by case and engine, in Markdown; each other engine's ratio to ours in brackets."""
-    yield "| case | engine | loop, s | process, s | process CPU, s | memory, MiB | arrived | mean travel, s |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| case | engine | loop, s | loop CPU, s | process, s | process CPU, s | MiB | arrived | mean travel, s |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for case in dict.fromkeys(line["case"] for line in lines):
         mine: dict[str, float] = {}
         for engine in dict.fromkeys(line["engine"] for line in lines if line["case"] == case):
             ran = [line for line in lines if (line["case"], line["engine"]) == (case, engine)]
             good = [line for line in ran if "error" not in line]
             if not good:
-                yield f"| {case} | {engine} | failed: {ran[0]['error'].splitlines()[-1][:80]} | | | | | |"
+                yield f"| {case} | {engine} | failed: {ran[0]['error'].splitlines()[-1][:80]} | | | | | | |"
                 continue
             cells = []
-            for key in ("loop_s", "wall_s", "cpu_s"):
+            for key in ("loop_s", "loop_cpu_s", "wall_s", "cpu_s"):
                 value = statistics.median(line[key] for line in good)
                 mine.setdefault(key, value)
                 ratio = f" ({value / mine[key]:.3g}x)" if engine != "fleet-twin" else ""

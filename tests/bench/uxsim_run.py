@@ -40,13 +40,14 @@ def main() -> None:
         vehicle = world.addVehicle(f"n{tail[way[0]]}", f"n{head[way[-1]]}", depart[i])
         vehicle.enforce_route([f"e{link}" for link in way])
     world.finalize_scenario()
-    ready = time.perf_counter()
+    ready, cpu = time.perf_counter(), time.process_time()
     world.exec_simulation(until_t=end_s - 2 * world.DELTAT)
-    done = time.perf_counter()
+    done, cpu = time.perf_counter(), time.process_time() - cpu
     times = [v.travel_time for v in world.VEHICLES.values() if v.state == "end" and v.travel_time > 0]
     line = {
         "load_s": round(ready - start, 3),
         "loop_s": round(done - ready, 4),
+        "loop_cpu_s": round(cpu, 4),
         "arrived": len(times) * deltan,
         "travel_s": round(sum(times) / max(len(times), 1), 2),
     }

@@ -251,10 +251,15 @@ def test_minor_road_takes_the_gaps_there_are() -> None:
 
 def test_who_has_waited_long_takes_shorter_gaps() -> None:
     # the stream comes every 3 s, the gap needed is 6: it fits when half of the patience is over
-    went, _ = through_gaps(np.arange(0, 900, 3.0), gap_s=6.0, follow_s=2.0, until_s=800, patience_s=60.0)
-    assert went[0] - 900 / V == pytest.approx(30, abs=3)
-    wrong, _ = through_gaps(np.arange(0, 900, 3.0), gap_s=6.0, follow_s=2.0, until_s=800, patience_s=70.0)
-    assert wrong[0] - 900 / V != pytest.approx(30, abs=3)
+    def first_goes(*, patience_s: float = 6000.0, gap_s: float = 6.0) -> float:
+        went, _ = through_gaps(
+            np.arange(0, 3400, 3.0), gap_s=gap_s, follow_s=100.0, until_s=3300, patience_s=patience_s
+        )
+        return float(went[0]) - 900 / V
+
+    assert first_goes() == pytest.approx(3000, rel=0.002)
+    assert first_goes(patience_s=6000 * 1.02) != pytest.approx(3000, rel=0.01)
+    assert first_goes(gap_s=6 * 1.02) != pytest.approx(3000, rel=0.01)
 
 
 def test_a_standing_queue_is_not_waited_for() -> None:

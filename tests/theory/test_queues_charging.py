@@ -22,6 +22,8 @@ from tests.theory.socket_queue import fifo_waits_ms, serve, station
 MEAN_MS = 600_000
 BATCHES = 30
 T99 = 2.756  # Student's t, 29 degrees of freedom, two-sided 99 %
+TOGETHER = 1
+"""Intervals that must all hold; `long_queues` counts its own."""
 
 
 @pytest.fixture
@@ -130,13 +132,22 @@ def test_a_two_percent_slower_socket_is_noticed():
     assert table["wait_s"].mean() * 1000 > 1.05 * fifo_waits_ms(arrive, service, 1).mean()
 
 
+def together() -> float:
+    """By how much an interval is longer when all `TOGETHER` shall hold in 99 % of cases (Bonferroni)."""
+    return float(stats.t.ppf(1 - 0.005 / TOGETHER, BATCHES - 1)) / T99
+
+
 def holds(seen: Callable[[float], NDArray[np.float64]], expected: float, *, width: float) -> None:
-    """The 99 % interval is narrow and holds the closed form; that of a server slower by 2 % does not."""
+    """The 99 % interval is narrow and holds the closed form; that of a server slower by 2 % does not.
+
+    Where `TOGETHER` intervals are judged at once, each is stretched (`together`).
+    """
+    stretch = together()
     mean, half = interval(seen(1.0))
     assert half <= width * expected
-    assert abs(mean - expected) < half
+    assert abs(mean - expected) < half * stretch, f"{(mean / expected - 1) * 100:.3f} % off"
     slow, half = interval(seen(1.02))
-    assert abs(slow - expected) > half
+    assert abs(slow - expected) > half * stretch
 
 
 @pytest.mark.parametrize("rho", [0.5, 0.8, 0.9])
@@ -226,7 +237,7 @@ def test_number_charging_in_an_infinite_server_is_poisson(more, width):
     holds(lambda slower: seen(slower, np.mean), load, width=width)
     spread, half = interval(seen(1.0, np.var))
     assert half <= width * load
-    assert abs(spread - load) < half
+    assert abs(spread - load) < half * together()
 
 
 def test_turned_away_cars_follow_erlang_b():

@@ -137,9 +137,14 @@ def start_wave_speed(settings: TrafficSettings) -> float:
     return 60 / float(np.diff(starts).mean())
 
 
-def test_start_wave_travels_back_at_wave_speed() -> None:
-    assert start_wave_speed(TrafficSettings(signal_cycle_s=300)) == pytest.approx(WAVE, rel=0.005)
-    assert start_wave_speed(TrafficSettings(signal_cycle_s=300, tau_s=S.tau_s * 1.02)) != pytest.approx(WAVE, rel=0.01)
+@pytest.mark.parametrize("tau", [1.02, 0.98])
+def test_start_wave_travels_back_at_wave_speed(tau: float) -> None:
+    cycle = {"signal_cycle_s": 300}
+    assert start_wave_speed(TrafficSettings(**cycle)) == pytest.approx(WAVE, rel=0.005)
+    wrong = start_wave_speed(planted(tau=tau).model_copy(update=cycle))
+    assert wrong != pytest.approx(WAVE, rel=0.01)
+    # by as much as it was planted, in the way it was
+    assert wrong == pytest.approx(WAVE / tau, rel=0.005)
 
 
 RATE = 0.4

@@ -15,6 +15,7 @@ from maps.network import OUTSIDE, ROAD_CLASSES, CityMap
 from twin import facts
 from twin.chance import Stream, chance
 from twin.charging.site import (
+    ALWAYS,
     CCS,
     CHADEMO,
     DC_SOCKETS,
@@ -206,8 +207,15 @@ class _Builder:
             label = name or f"station {int(city.charger_osm[station])}"
             at = (float(city.charger_x[station]), float(city.charger_y[station]))
             public = bool(city.charger_public[station])
+            operator, hours, price = city.said_of_charger(station)
+            slots = np.zeros(len(ALWAYS), bool) if hours is not None else ALWAYS
+            for begin, end in hours or []:
+                slots[begin:end] = True
             for kind, some in _slow_and_fast(sockets):
-                self.add_station(kind, int(city.charger_node[station]), at, label, some, open_to_all=public)
+                self.add_station(
+                    kind, int(city.charger_node[station]), at, label, some, open_to_all=public, operator=operator,
+                    open_slots=slots, price=math.nan if price is None else price,
+                )  # fmt: skip
 
     def add_station(
         self,
@@ -250,7 +258,7 @@ class _Builder:
             for kind, sockets in _slow_and_fast(site.sockets):
                 self.add_station(
                     kind, node, xy, site.name, sockets, open_to_all=site.public, cap_kw=site.cap_kw, price=site.price,
-                    operator=site.operator, open_slots=site.open_slots,
+                    operator=site.operator, open_slots=np.tile(site.open_slots, 7),
                 )  # fmt: skip
 
     def scenario_sites(self) -> None:

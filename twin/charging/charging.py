@@ -21,9 +21,11 @@ from twin.charging.breakdowns import Breakdowns
 from twin.charging.choice import Choice
 from twin.charging.decisions import Decisions
 from twin.charging.models import Models, accepted_share, read_models
+from twin.charging.operation import Operation
 from twin.charging.policies import Policy
 from twin.charging.queues import Queues
 from twin.charging.record import Record
+from twin.charging.reservations import Reservations
 from twin.charging.site import DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
 from twin.charging.visits import Outcome, Phase, Visits
 from twin.energy.climate import hour_of_day, hourly_c
@@ -62,6 +64,8 @@ class Charging:
     seed : int
     start_s_of_day : int
         Local time of the scenario's start, seconds since midnight.
+    start_weekday : int
+        Its day, Monday 0.
     sessions : Sessions
     policy : Policy, optional
         A policy of one's own instead of the one that the settings name.
@@ -85,6 +89,7 @@ class Charging:
         market: str,
         seed: int,
         start_s_of_day: int,
+        start_weekday: int = 0,
         sessions: Sessions,
         policy: Policy | None = None,
         climate: ClimateSettings | None = None,
@@ -126,10 +131,14 @@ class Charging:
         self._meter_before_j = int(fleet.meter_j.sum())
         self._finished = False
         self.queues = Queues(self.sites, charging, sessions)
+        self.operation = Operation(self.sites, self.queues, self.decisions.prices, start_ms_of_day=self.start_ms_of_day)
         self.choice = Choice(
             city.network, fleet, self.sites, self.queues, self.fits, self.ac_w, self.curve_w,
-            start_ms_of_day=self.start_ms_of_day,
+            start_ms_of_week=start_weekday * _DAY_MS + self.start_ms_of_day,
         )  # fmt: skip
+        self.reservations = Reservations(
+            self.queues, self.choice, sessions, cars=len(fleet), hold_min=charging.reserve_min
+        )
         self._steps: dict[int, Step] = {
             Phase.COMING: self._ask,
             Phase.QUEUED: self._turn,
@@ -244,7 +253,7 @@ class Charging:
         rows = np.flatnonzero((self.sessions.phase == Phase.CHARGING) & (self.sessions.kind == Work.CHARGE))
         status = np.zeros(len(rows), np.int64)
         v, feeder = self.visits, self.sites.site_feeder
-        cap_w = np.maximum(self.sites.cap_kw * 1000.0 - self._gone_w, 0.0)
+        cap_w = np.maximum(self.sites.cap_kw * self.operation.cap_part * 1000.0 - self._gone_w, 0.0)
         feeder_cap_w = self.feeder_cap_w
         if self._gone_w.any():
             gone = np.bincount(feeder, self._gone_w, len(feeder_cap_w))
@@ -273,6 +282,7 @@ class Charging:
         for row in self._ended_rows:
             self.sessions.recycle(row)
         self._ended_rows = []
+        self.reservations.recycle()
         out = np.array(self._released, np.int64).reshape(-1, 3)
         self._released = []
         return Released(out[:, 0].astype(np.int32), out[:, 1], out[:, 2].astype(np.uint8))
@@ -291,10 +301,12 @@ class Charging:
         """The car is there: take a free socket, join the shortest wait, or drive on."""
         s, v = self.sessions, self.visits
         car, site, now = int(s.car[row]), int(s.site[row]), s.now_ms
-        socket, wait_ms = self.choice.best_socket(car, site)
         public = self.sites.site_kind[site] >= SiteKind.PUBLIC
+        closed = public and not self.choice.open_now()[site]
+        held = -1 if closed else self.reservations.take(car, site, row)
+        socket, wait_ms = (held, 0.0) if held >= 0 else self.choice.best_socket(car, site)
         shut = Outcome.BROKEN if wait_ms == np.inf else Outcome.NONE
-        if public and not self.choice.open_now()[site]:
+        if closed:
             shut = Outcome.CLOSED
         if public and shut:
             self._done_with(row, shut)
@@ -309,7 +321,7 @@ class Charging:
         model = int(self.fleet.model[car])
         v.socket[row], v.dc[row] = socket, dc
         v.socket_w[row] = kw * 1000.0 if dc else min(kw * 1000.0, self.ac_w[model])
-        if self.queues.request(row, socket):
+        if held >= 0 or self.queues.request(row, socket):
             self._plug(row)
             return
         self.queues.join(row, site)
@@ -331,6 +343,8 @@ class Charging:
         s, v, fleet = self.sessions, self.visits, self.fleet
         car, now = int(s.car[row]), s.now_ms
         v.plugged_ms[row] = now
+        if self.sites.site_kind[s.site[row]] >= SiteKind.PUBLIC:
+            v.price[row] = self.operation.price(now, int(s.site[row]))
         fleet.state[car] = State.PLUGGED
         watts = float(v.socket_w[row])
         if v.dc[row]:
@@ -502,6 +516,7 @@ class Charging:
             "meter_minus_battery_and_loss_j": meter - energy - loss,
             "grid_minus_sessions_j": self.load.metered_j - meter,
             "sessions_without_outcome": self.record.unfinished(self.asked, len(rows)),
+            "reservations_without_end": self.reservations.residual(),
             "cars_at_sites_without_session": int((at_site != (self.car_session >= 0)).sum()),
             "littles_law_ms": self.queues.residual_ms(
                 self.sessions.now_ms, self.sessions.site[queued], self.sessions.asked[queued]
@@ -509,8 +524,10 @@ class Charging:
         }
 
     def queue_summary(self) -> dict[str, float]:
-        """Sessions asked, waited, mean wait, balked and reneged; see `Record.queue_summary`."""
-        return {"sessions": self.asked, **self.record.queue_summary()}
+        """Sessions asked, waited, mean wait, balked and reneged (see `Record.queue_summary`); reservations."""
+        r = self.reservations
+        kept = {"reserved": r.made, "reservations_used": r.used, "reservations_refused": r.refused}
+        return {"sessions": self.asked, **self.record.queue_summary(), **(kept if r.hold_ms else {})}
 
     def tables(self) -> list[Table]:
         """`sessions` and `grid_load`; complete after `finish`."""
@@ -545,7 +562,8 @@ class Charging:
         socket = self.visits.socket
         turns = self.queues.restart(
             env,
-            [(r, int(socket[r])) for r, held in zip(rows.tolist(), holds, strict=True) if held],
+            [(r, int(socket[r])) for r, held in zip(rows.tolist(), holds, strict=True) if held]
+            + self.reservations.holds(),
             [(r, int(socket[r])) for r, queued in zip(rows.tolist(), waits, strict=True) if queued],
         )
         s.revive(env, turns)

@@ -49,8 +49,8 @@ class Choice:
         Onboard charger, W at the meter.
     curve_w : ndarray of float64, shape (n_models, 101)
         Power the battery accepts at each whole percent, W.
-    start_ms_of_day : int
-        Local time of the clock's 0, for opening hours.
+    start_ms_of_week : int
+        Local time of the clock's 0 since Monday 0:00, for opening hours.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Choice:
         ac_w: NDArray[np.float64],
         curve_w: NDArray[np.float64],
         *,
-        start_ms_of_day: int = 0,
+        start_ms_of_week: int = 0,
     ) -> None:
-        self.start_ms_of_day = start_ms_of_day
+        self.start_ms_of_week = start_ms_of_week
         self.network, self.fleet, self.sites, self.queues = network, fleet, sites, queues
         self.fits, self.ac_w, self.curve_w = fits, ac_w, curve_w
         # models with the same connectors see the same sites
@@ -87,7 +87,7 @@ class Choice:
 
     def open_now(self) -> NDArray[np.bool_]:
         """Which sites let cars in now, shape (n_sites,)."""
-        slot = (self.queues.sessions.now_ms + self.start_ms_of_day) // 900_000 % 96
+        slot = (self.queues.sessions.now_ms + self.start_ms_of_week) // 900_000 % 672
         return self.sites.open_slots[:, slot]
 
     def sockets(self, car: int, site: int) -> list[int]:

@@ -140,6 +140,18 @@ class Queues:
         self._stay_sum_ms[kind] += stay_ms
         self._stays[kind] += 1
 
+    def hand_over(self, held: int, row: int, socket: int, since_ms: int) -> None:
+        """Let a row have the socket that another holds since `since_ms`; its stay begins now."""
+        self._held[row] = self._held.pop(held)
+        self._socket_of[row] = socket
+        self.plugged_sum_ms[socket] += self.sessions.now_ms - since_ms
+
+    def let_go(self, row: int, socket: int, since_ms: int) -> None:
+        """Give back a socket on which nobody charged."""
+        self._bay(socket).release(self._held.pop(row))
+        self.taken[socket] -= 1
+        self.plugged_sum_ms[socket] -= since_ms
+
     def _count(self, site: int, change: int, now_ms: int) -> None:
         self.area_ms[site] += self.queue[site] * (now_ms - self._changed_ms[site])
         self._changed_ms[site] = now_ms

@@ -28,6 +28,9 @@ SESSIONS = {
     "soc_in": Column("f8", "", "state of charge when it asked, 0 to 1"),
     "soc_out": Column("f8", "", "state of charge when it left, 0 to 1"),
     "wait_s": Column("f8", "s", "time in the queue"),
+    "price": Column(
+        "f8", "", "per kWh when it plugged in, in the tariff's currency; null at homes, workplaces, unplugged"
+    ),
     "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue, open, closed or broken"),
 }
 
@@ -77,6 +80,7 @@ class Record:
             soc_in=v.soc_in_j[at] / capacity,
             soc_out=v.soc_out_j[at] / capacity,
             wait_s=v.wait_ms[at] / 1000,
+            price=v.price[at],
             outcome=np.array(OUTCOMES, object)[v.outcome[at]],
         )
         self.ended += np.bincount(v.outcome[at], minlength=len(OUTCOMES))

@@ -31,8 +31,8 @@ FAST_FROM_KW = 20.0
 """A direct-current socket counts as fast from this power on (lowest post of japan.quick_charger_power_mix_2022)."""
 
 
-ALWAYS = np.ones(96, bool)
-"""Opening hours of a site that never closes, by quarter of an hour."""
+ALWAYS = np.ones(7 * 96, bool)
+"""Opening hours of a site that never closes, by quarter of an hour of the week from Monday 0:00."""
 
 
 class Socket(NamedTuple):
@@ -74,8 +74,8 @@ class Sites:
         Per kWh, NaN where only the tariff is known.
     operator : list of str
         Empty where nobody is named.
-    open_slots : ndarray of bool, shape (n_sites, 96)
-        Quarters of an hour of the day in which a car may come.
+    open_slots : ndarray of bool, shape (n_sites, 672)
+        Quarters of an hour of the week, from Monday 0:00, in which a car may come.
     cap_kw : ndarray of float64
         Most the site may draw at the meter; what its sockets can draw together when nothing smaller is set.
     socket_site, socket_kind, socket_count, socket_kw

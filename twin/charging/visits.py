@@ -66,9 +66,18 @@ _COLUMNS = {
     "gives": "?",  # may give energy back
     "want_w": "f8",
     "grant_w": "f8",  # at the meter, in this tick
+    "price": "f8",  # asked per kWh when it plugged in; NaN at homes and workplaces
 }
 
-_NONE = {"socket": -1, "plugged_ms": -1, "done_ms": -1, "unplugged_ms": -1, "stop_ms": -1, "fraction": 1.0}
+_NONE = {
+    "socket": -1,
+    "plugged_ms": -1,
+    "done_ms": -1,
+    "unplugged_ms": -1,
+    "stop_ms": -1,
+    "fraction": 1.0,
+    "price": np.nan,
+}
 
 
 class Visits:
@@ -100,6 +109,7 @@ class Visits:
     gives: NDArray[np.bool_]
     want_w: NDArray[np.float64]
     grant_w: NDArray[np.float64]
+    price: NDArray[np.float64]
 
     def __init__(self) -> None:
         self.rows = 0

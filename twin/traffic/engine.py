@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from maps.network import RoadNetwork
 from twin.settings import TrafficSettings
+from twin.traffic import calendar_kernels as calendar
 from twin.traffic import kernels as k
 from twin.traffic import records
 from twin.traffic.right_of_way import RightOfWay, right_of_way
@@ -147,24 +148,24 @@ class Streets:
         except SignalError as error:
             raise TrafficError(str(error)) from None
         links["control"] = control
-        links["next_in_us"] = links["next_out_us"] = k.LONG_AGO * 1000
-        links["first_waiter"] = k.NOBODY
+        links["next_in_us"] = links["next_out_us"] = calendar.LONG_AGO * 1000
+        links["first_waiter"] = calendar.NOBODY
         self._merges = np.zeros(n, records.MERGE)
         for name in ("ring_seen_ms", "ring_seen_out", "source_first", "source_last"):
-            self._merges[name] = k.NOBODY
+            self._merges[name] = calendar.NOBODY
         self._waiting = np.zeros(2 * n, records.WAITER)
         for name in ("next", "target", "last"):
-            self._waiting[name] = k.NOBODY
+            self._waiting[name] = calendar.NOBODY
         # an upstream link's turn costs what its capacity costs, so merges share by it; a source counts as a lane
         self._waiting["weight"] = np.concatenate([turn, physics.headway_us * network.link_lanes])
         self._slots = on_cache_lines(int(ends[-1]), records.SLOT)
-        self._slots["vehicle"] = k.NOBODY
-        self._slots["ms"] = k.LONG_AGO
-        self._near = np.full(k.NEAR_MS, k.NOBODY, np.int32)
-        self._due = np.zeros(k.NEAR_MS // 64, np.uint64)
-        self._queue = np.full(2 * n, k.IDLE, np.int32)
+        self._slots["vehicle"] = calendar.NOBODY
+        self._slots["ms"] = calendar.LONG_AGO
+        self._near = np.full(calendar.NEAR_MS, calendar.NOBODY, np.int32)
+        self._due = np.zeros(calendar.NEAR_MS // 64, np.uint64)
+        self._queue = np.full(2 * n, calendar.IDLE, np.int32)
         self._far = np.zeros(3 * n + 1024, np.int64)
-        self._clock = np.zeros(k.CLOCK_SIZE, np.int64)
+        self._clock = np.zeros(calendar.CLOCK_SIZE, np.int64)
         self._vehicles = idle_vehicles(fleet_size + 1024)
         self._busy = np.zeros(len(self._vehicles), bool)
         self._spare = list(range(len(self._vehicles) - 1, fleet_size - 1, -1))
@@ -186,22 +187,22 @@ class Streets:
     @property
     def on_road(self) -> int:
         """Vehicles on links now."""
-        return int(self._clock[k.ON_ROAD])
+        return int(self._clock[calendar.ON_ROAD])
 
     @property
     def in_source(self) -> int:
         """Vehicles that wait to enter the streets."""
-        return int(self._clock[k.IN_SOURCE])
+        return int(self._clock[calendar.IN_SOURCE])
 
     @property
     def moves(self) -> int:
         """Link traversals completed so far."""
-        return int(self._clock[k.MOVED])
+        return int(self._clock[calendar.MOVED])
 
     @property
     def rings_turned(self) -> tuple[int, int]:
         """Gridlocked rings resolved by turning, and vehicles moved by it."""
-        return int(self._clock[k.RINGS_TURNED]), int(self._clock[k.RING_VEHICLES])
+        return int(self._clock[calendar.RINGS_TURNED]), int(self._clock[calendar.RING_VEHICLES])
 
     @property
     def link_ring_turns(self) -> NDArray[np.int64]:
@@ -431,7 +432,7 @@ class Streets:
             departing = departing[np.lexsort((departing, self._vehicles["depart_ms"][departing]))]
             self._departing_later.clear()
         clock = self._clock
-        clock[k.NEXT_DEPARTURE] = clock[k.TRAVERSALS] = clock[k.ARRIVALS] = 0
+        clock[calendar.NEXT_DEPARTURE] = clock[calendar.TRAVERSALS] = clock[calendar.ARRIVALS] = 0
         traversals.n = 0
         while True:
             code = k.advance(
@@ -441,7 +442,7 @@ class Streets:
                 traversals.car, traversals.link, traversals.enter_ms, traversals.exit_ms,
                 self._arrived, self._arrived_ms,
             )  # fmt: skip
-            traversals.n = int(clock[k.TRAVERSALS])
+            traversals.n = int(clock[calendar.TRAVERSALS])
             if code == k.DONE:
                 break
             if code == k.HEAP_FULL:
@@ -450,9 +451,9 @@ class Streets:
             traversals.grow(2 * traversals.capacity)
             self._arrived = np.concatenate([self._arrived, np.empty_like(self._arrived)])
             self._arrived_ms = np.concatenate([self._arrived_ms, np.empty_like(self._arrived_ms)])
-        self._departing = departing[clock[k.NEXT_DEPARTURE] :]
+        self._departing = departing[clock[calendar.NEXT_DEPARTURE] :]
         self._until_ms = max(self._until_ms, until_ms)
-        done = int(clock[k.ARRIVALS])
+        done = int(clock[calendar.ARRIVALS])
         arrived = self._arrived[:done].copy()
         self._busy[arrived] = False
         others = arrived[arrived >= self.fleet_size]
@@ -488,7 +489,7 @@ class Streets:
     def entry_wait_ms(self, now_ms: int) -> NDArray[np.int64]:
         """How long the head vehicles before each link have waited by now to enter it, the longest of them, ms."""
         links = self._links
-        before = np.flatnonzero(self._waiting["target"][: len(links)] != k.NOBODY)
+        before = np.flatnonzero(self._waiting["target"][: len(links)] != calendar.NOBODY)
         here = links[before]
         arrived = self._slots["ms"][here["slots"] + here["count_out"] % here["storage"]]
         ready = np.maximum(arrived, -(-here["next_out_us"] // 1000))
@@ -499,9 +500,9 @@ class Streets:
     def census(self) -> int:
         """Vehicles found by counting slots and source queues, to be compared with the counters."""
         waiting = 0
-        for link in np.flatnonzero(self._merges["source_first"] != k.NOBODY):
+        for link in np.flatnonzero(self._merges["source_first"] != calendar.NOBODY):
             row = self._merges["source_first"][link]
-            while row != k.NOBODY:
+            while row != calendar.NOBODY:
                 waiting += 1
                 row = self._vehicles["next_in_source"][row]
         return waiting + int(self.link_vehicles.sum())

@@ -11,192 +11,42 @@ each, itself and its route, and as good as none of them is in the cache.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from twin.traffic.processor_kernels import lowest_bit, prefetch
-
-# entries of `clock`; no event is due before CURSOR
-CLOCK_SIZE = 10
-FAR_SIZE, CURSOR, NEXT_DEPARTURE, MOVED, RINGS_TURNED, RING_VEHICLES, ON_ROAD, IN_SOURCE, TRAVERSALS, ARRIVALS = range(
-    10
+from twin.traffic.calendar_kernels import (
+    ARRIVALS,
+    CURSOR,
+    FAR_SIZE,
+    ID_BITS,
+    ID_MASK,
+    IDLE,
+    IN_SOURCE,
+    LONG_AGO,
+    MOVED,
+    NEAR_MASK,
+    NEVER,
+    NEXT_DEPARTURE,
+    NOBODY,
+    ON_ROAD,
+    RING_VEHICLES,
+    RINGS_TURNED,
+    TRAVERSALS,
+    ceil_ms,
+    compiled,
+    inlined,
+    next_due,
+    pasted,
+    pop_far,
+    push,
+    push_far,
 )
+from twin.traffic.junction_kernels import METERED, SIGNAL, YIELDS, green, may_go_at
+from twin.traffic.processor_kernels import prefetch
+from twin.traffic.waiting_kernels import delist, enlist, ring_through, watch_ring, whose_turn
 
-NEVER = np.int64(2**62)
-NOBODY = np.int64(-1)
-IDLE = np.int64(-2)
-FAR_AWAY = np.int64(-3)
-LONG_AGO = np.int64(-(2**30))
-NEAR_MS = 1 << 15
 LOOK_AHEAD_MS = 64
 SMALL = 4096  # the records of so few links stay in the cache, and looking ahead costs more than it brings
-_NEAR_MASK = NEAR_MS - 1
-_ID_BITS = 26
-_ID_MASK = np.int64((1 << _ID_BITS) - 1)
 
 DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
-SIGNAL, YIELDS, METERED = 1, 2, 4
-
-# Nothing is allocated here, so arrays need no counted references; counting them, with a locked instruction each,
-# was half of the time (`docs/traffic.md`). An allocation would now be refused when the kernel is compiled.
-compiled = njit(cache=True, error_model="numpy", _nrt=False)
-# an array is seven machine words to the function that is called: where every car passes, that would be the work
-inlined = njit(cache=True, error_model="numpy", _nrt=False, forceinline=True)
-
-
-@compiled
-def push_far(far, clock, time, ident):  # type: ignore[no-untyped-def]
-    """Add an event to the four-ary heap of keys (time, ident)."""
-    key = (time << _ID_BITS) | ident
-    i = clock[FAR_SIZE]
-    clock[FAR_SIZE] = i + 1
-    while i > 0:
-        parent = (i - 1) >> 2
-        if far[parent] <= key:
-            break
-        far[i] = far[parent]
-        i = parent
-    far[i] = key
-
-
-@compiled
-def pop_far(far, clock):  # type: ignore[no-untyped-def]
-    """Remove the heap's first event."""
-    size = clock[FAR_SIZE] - 1
-    clock[FAR_SIZE] = size
-    key = far[size]
-    i = 0
-    while True:
-        child = 4 * i + 1
-        if child >= size:
-            break
-        best = child
-        for k in range(child + 1, min(child + 4, size)):
-            if far[k] < far[best]:
-                best = k
-        if far[best] >= key:
-            break
-        far[i] = far[best]
-        i = best
-    far[i] = key
-
-
-@inlined
-def next_due(due, time, stop):  # type: ignore[no-untyped-def]
-    """First millisecond from `time` on that has a chain of events, but not after `stop`."""
-    while time < stop:
-        word = due[(time & _NEAR_MASK) >> 6] >> np.uint64(time & 63)
-        if word != 0:
-            return min(stop, time + lowest_bit(word))
-        time = min(stop, (time | 63) + 1)
-    return time
-
-
-@inlined
-def push(near, due, queue, far, clock, time, ident):  # type: ignore[no-untyped-def]
-    """Add the event of a link's head (ident: the link) or gate (n_links + link); each has one at most.
-
-    Almost every event is less than a minute ahead: `near` has one chain per millisecond,
-    in order of ident, linked by `queue`, and `due` one bit for it. The others go to a heap.
-    """
-    cursor = clock[CURSOR]
-    if time < cursor or time >= cursor + NEAR_MS:
-        queue[ident] = FAR_AWAY
-        push_far(far, clock, time, ident)
-        return
-    other = np.int64(near[time & _NEAR_MASK])
-    if other == NOBODY:
-        due[(time & _NEAR_MASK) >> 6] |= np.uint64(1) << np.uint64(time & 63)
-    if other == NOBODY or ident < other:
-        queue[ident] = other
-        near[time & _NEAR_MASK] = ident
-        return
-    before = other
-    other = np.int64(queue[before])
-    while other != NOBODY and other < ident:
-        before = other
-        other = np.int64(queue[before])
-    queue[before] = ident
-    queue[ident] = other
-
-
-@compiled
-def green(ends, link, time):  # type: ignore[no-untyped-def]
-    """First moment at or after `time` when the signal at the link's end shows green."""
-    first, row = NEVER, np.int64(link)
-    while row != NOBODY:
-        window = ends[row]
-        phase = (time - window.start_ms) % window.cycle_ms
-        if phase < window.stop_ms - window.start_ms:
-            return time
-        first = min(first, time + window.cycle_ms - phase)
-        row = np.int64(window.next_window)
-    return first
-
-
-@njit(cache=True, inline="always", _nrt=False)
-def ceil_ms(us):  # type: ignore[no-untyped-def]
-    """First whole millisecond at or after a time in microseconds."""
-    return -((-us) // 1000)
-
-
-@compiled
-def last_green(ends, link, time):  # type: ignore[no-untyped-def]
-    """Last moment of the green window that `time` is in."""
-    row = np.int64(link)
-    while row != NOBODY:
-        window = ends[row]
-        phase = (time - window.start_ms) % window.cycle_ms
-        if phase < window.stop_ms - window.start_ms:
-            return time + (window.stop_ms - window.start_ms) - phase - 1
-        row = np.int64(window.next_window)
-    return time
-
-
-@compiled
-def gap_at(links, slots, vehicles, ends, foes, link, now):  # type: ignore[no-untyped-def]
-    """When the head of a link that gives way may try to go; `now` when it need not wait.
-
-    It goes when no head of a stream with right of way gets to the conflict within the critical
-    gap, which shrinks with its wait. Who stands at a line already is not waited for.
-    """
-    here, end = links[link], ends[link]
-    slot = slots[here.slots + here.count_out % here.storage]
-    mine = vehicles[slot.vehicle].next_link
-    waited = now - max(np.int64(slot.ms), ceil_ms(here.next_out_us))
-    patience = np.int64(end.patience_ms)
-    left = max(0, patience - max(0, waited))
-    until = now
-    for row in range(end.first_foe, end.first_foe + end.foes):
-        foe = foes[row]
-        there = links[foe.link]
-        if there.count_in == there.count_out or (foe.mine != NOBODY and foe.mine != mine):
-            continue
-        slot = slots[there.slots + there.count_out % there.storage]
-        if foe.onto != NOBODY and vehicles[slot.vehicle].next_link != foe.onto:
-            continue
-        due = max(np.int64(slot.ms), ceil_ms(there.next_out_us))
-        if there.control & SIGNAL:
-            due = green(ends, np.int64(foe.link), due)
-        due += foe.lag_ms
-        if now <= due and due < now + foe.gap_ms * left // patience:
-            until = max(until, due + 1)
-    return until
-
-
-@compiled
-def may_go_at(links, slots, vehicles, ends, foes, link, now):  # type: ignore[no-untyped-def]
-    """When the head of a link may try to leave it; `now` when neither a signal nor another stream holds it.
-
-    Who has waited for a gap in green all the time clears the junction when the signal changes.
-    """
-    control = links[link].control
-    shows = green(ends, link, now) if control & SIGNAL else now
-    if shows > now or not control & YIELDS:
-        return shows
-    goes = gap_at(links, slots, vehicles, ends, foes, link, now)
-    if goes > now and control & SIGNAL:
-        goes = min(goes, last_green(ends, link, now))
-    return goes
 
 
 @inlined
@@ -230,49 +80,7 @@ def schedule_gate(links, slots, near, due, queue, far, clock, link, now, n_links
             push(near, due, queue, far, clock, max(now, opens), n_links + link)
 
 
-@compiled
-def enlist(links, merges, waiting, target, waiter):  # type: ignore[no-untyped-def]
-    """Put an upstream link (or a source) among those that wait for `target` (start-time fair queueing)."""
-    virtual = merges[target].virtual
-    who = waiting[waiter]
-    # turns that were not used are not saved up
-    if who.last != target or who.tag < virtual:
-        who.tag = virtual
-    who.last = target
-    who.target = target
-    who.next = links[target].first_waiter
-    links[target].first_waiter = waiter
-
-
-@compiled
-def delist(links, waiting, waiter):  # type: ignore[no-untyped-def]
-    """Take a waiter out of the queue it stands in."""
-    target = waiting[waiter].target
-    before = NOBODY
-    other = np.int64(links[target].first_waiter)
-    while other != waiter:
-        before = other
-        other = np.int64(waiting[other].next)
-    if before == NOBODY:
-        links[target].first_waiter = waiting[waiter].next
-    else:
-        waiting[before].next = waiting[waiter].next
-    waiting[waiter].target = NOBODY
-
-
-@compiled
-def whose_turn(links, waiting, target):  # type: ignore[no-untyped-def]
-    """Waiter that has had least of its share (ties: lowest row)."""
-    best = np.int64(links[target].first_waiter)
-    other = np.int64(waiting[best].next)
-    while other != NOBODY:
-        if waiting[other].tag < waiting[best].tag or (waiting[other].tag == waiting[best].tag and other < best):
-            best = other
-        other = np.int64(waiting[other].next)
-    return best
-
-
-@njit(cache=True, inline="always", _nrt=False)
+@pasted
 def keep_pace(allowed_us, now, headway_us):  # type: ignore[no-untyped-def]
     """Next moment a headway allows; the part of a millisecond that event times round away is not lost."""
     exact = now * 1000
@@ -337,40 +145,6 @@ def leave(links, slots, vehicles, ends, link, now, clock, n_fleet, out_car, out_
 
 
 @compiled
-def ring_through(waiting, queue, link, n_links):  # type: ignore[no-untyped-def]
-    """Length of the closed ring of full links that `link` stands in, and its lowest link; (0, link) for none."""
-    length, lowest = 0, link
-    other = link
-    mark, reach = NOBODY, 1
-    while True:
-        target = np.int64(waiting[other].target)
-        if target == NOBODY or queue[n_links + target] != IDLE:
-            return 0, link
-        length += 1
-        other = target
-        lowest = min(lowest, other)
-        if other == link:
-            return length, lowest
-        # Brent's search: the chain may run into a ring that `link` is not part of
-        if other == mark:
-            return 0, link
-        if length == reach:
-            mark, reach = other, 2 * reach
-
-
-@compiled
-def watch_ring(links, merges, waiting, queue, far, clock, link, now, ring_ms, n_links):  # type: ignore[no-untyped-def]
-    """If `link` closes a ring of blocked links, set the event at which the ring may turn."""
-    length, lowest = ring_through(waiting, queue, link, n_links)
-    if length:
-        seen = merges[lowest]
-        if not (seen.ring_seen_ms >= now and seen.ring_seen_out == links[lowest].count_out):
-            seen.ring_seen_ms = now + ring_ms
-            seen.ring_seen_out = links[lowest].count_out
-            push_far(far, clock, now + ring_ms, 2 * n_links + lowest)
-
-
-@compiled
 def advance(  # type: ignore[no-untyped-def]
     until, links, slots, vehicles, route, ends, foes, merges, waiting, departing, near, due, queue, far, clock,
     ring_ms, n_fleet, out_car, out_link, out_enter, out_exit, arrived, arrived_ms,
@@ -393,7 +167,7 @@ def advance(  # type: ignore[no-untyped-def]
         if clock[FAR_SIZE] + 64 >= len(far):
             return HEAP_FULL
         key = far[0] if clock[FAR_SIZE] else NEVER
-        far_ms = key >> _ID_BITS
+        far_ms = key >> ID_BITS
         stop = min(until, far_ms, starts)
         cursor = next_due(due, cursor, stop)
         clock[CURSOR] = cursor
@@ -416,15 +190,15 @@ def advance(  # type: ignore[no-untyped-def]
             continue
         if cursor >= until and far_ms >= until:
             return DONE
-        ident = np.int64(near[cursor & _NEAR_MASK])
-        if ident != NOBODY and cursor < until and (cursor << _ID_BITS) + ident < key:
+        ident = np.int64(near[cursor & NEAR_MASK])
+        if ident != NOBODY and cursor < until and (cursor << ID_BITS) + ident < key:
             now = cursor
-            near[cursor & _NEAR_MASK] = queue[ident]
+            near[cursor & NEAR_MASK] = queue[ident]
             if queue[ident] == NOBODY:
-                due[(cursor & _NEAR_MASK) >> 6] &= ~(np.uint64(1) << np.uint64(cursor & 63))
+                due[(cursor & NEAR_MASK) >> 6] &= ~(np.uint64(1) << np.uint64(cursor & 63))
         else:
             now = far_ms
-            ident = key & _ID_MASK
+            ident = key & ID_MASK
             pop_far(far, clock)
         # Cache misses would be most of the time spent. An event some steps ahead is known already: what it
         # will touch is fetched link by link of the chain that leads there, one stage per event.
@@ -432,7 +206,7 @@ def advance(  # type: ignore[no-untyped-def]
             soon = np.int64(queue[soon]) if soon != NOBODY else NOBODY
             if soon < 0:
                 ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
-                soon = np.int64(near[ahead & _NEAR_MASK])
+                soon = np.int64(near[ahead & NEAR_MASK])
             if soon_4 != NOBODY:
                 prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
             soon_4 = NOBODY

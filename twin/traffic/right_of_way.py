@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from maps.network import OUTSIDE, RAMP, ROUNDABOUT, SIGNALS, RoadNetwork
 from twin import facts
 from twin.settings import TrafficSettings
-from twin.traffic import kernels as k
+from twin.traffic.junction_kernels import METERED, YIELDS
 from twin.traffic.records import FOE
 from twin.traffic.signals import SignalError
 from twin.traffic.speeds import MOTORWAYS
@@ -94,7 +94,7 @@ class RightOfWay:
         held, first, count = np.unique(named[0][order], return_index=True, return_counts=True)
         ends["first_foe"][held], ends["foes"][held] = first, count
         ends["patience_ms"][held] = max(1, round(self.patience_s * 1000))
-        control[held] |= k.YIELDS
+        control[held] |= YIELDS
         if self.follow_up_s is not None:
             follow = np.asarray(self.follow_up_s, float)
             if follow.shape != (n,) or not np.all((follow >= 0) & (follow <= 3600)):
@@ -102,7 +102,7 @@ class RightOfWay:
             stretch = np.rint(follow * 1e9 / headway_us)
             slow = np.flatnonzero(stretch > 1000)
             ends["stretch_permille"][slow] = np.minimum(ends["stretch_permille"][slow] * (stretch[slow] / 1000), 1e6)
-            control[slow] |= k.METERED
+            control[slow] |= METERED
         return rows
 
     def turn_cost(self, headway_us: NDArray[np.int64]) -> NDArray[np.int64]:

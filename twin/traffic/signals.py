@@ -10,10 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 
 from maps.network import SIGNALS, RoadNetwork
 from twin.settings import TrafficSettings
-from twin.traffic import kernels as k
+from twin.traffic.calendar_kernels import NOBODY
+from twin.traffic.junction_kernels import METERED, SIGNAL
 from twin.traffic.records import END
 
 
@@ -90,7 +94,7 @@ class SignalPlan:
         if np.any(stop[last] > start[first] + cycle[last]):
             raise SignalError("the green windows of a link have different cycles or overlap")
         ends = np.zeros(n_links + len(link) - len(first), END)
-        ends["next_window"] = k.NOBODY
+        ends["next_window"] = NOBODY
         ends["stretch_permille"] = 1000
         rows = np.empty(len(link), np.int64)
         rows[first] = link[first]
@@ -102,46 +106,69 @@ class SignalPlan:
         if metered:
             share = self.green_share(n_links)
             ends["stretch_permille"][:n_links] = np.minimum(np.rint(1000 / share), 1e6)
-            control[share < 1] = k.METERED
+            control[share < 1] = METERED
         else:
-            control[link] = k.SIGNAL
+            control[link] = SIGNAL
         return ends, control
+
+
+def junctions(network: RoadNetwork, nodes: NDArray[np.int64], *, apart_m: float) -> NDArray[np.int64]:
+    """Which nodes are one junction: the lowest node within steps of `apart_m`, shape as `nodes`.
+
+    A map draws a large junction as many nodes, one for each carriageway or stop line.
+    """
+    place = np.stack([network.node_x[nodes], network.node_y[nodes]], axis=1).astype(np.float64)
+    near = cKDTree(place).query_pairs(apart_m, output_type="ndarray")
+    joined = coo_array((np.ones(len(near), np.int8), near.T), shape=(len(nodes), len(nodes)))
+    count, label = connected_components(joined, directed=False)
+    lowest = np.full(count, network.n_nodes, np.int64)
+    np.minimum.at(lowest, label, nodes)
+    return np.asarray(lowest[label])
 
 
 def signal_plan(network: RoadNetwork, settings: TrafficSettings) -> SignalPlan:
     """Green windows at the map's signals, where no program is known.
 
     Fixed time, two phases by direction: approaches within 45 degrees of the main axis
-    (the widest, best-class approach) and the others. Greens share the cycle, less the lost
+    (the best-class, widest approach) and the others. Greens share the cycle, less the lost
     time of both, by the approaches' lanes. A signal with one axis only (a crossing for
-    pedestrians) shows green for three quarters. Offsets spread over the cycle by node.
+    pedestrians) shows green for three quarters. Nodes within `signal_junction_m` are one junction
+    with one axis and one plan, so that who starts on green is not stopped on the far carriageway;
+    the links inside it count for neither. Offsets spread over the cycle by junction.
     """
     cycle = settings.signal_cycle_s * 1000
     lost = settings.signal_lost_s * 1000
     held = np.flatnonzero(network.node_control[network.link_to] == SIGNALS)
     if not len(held):
         return SignalPlan.none()
+    signals = np.unique(network.link_to[held]).astype(np.int64)
+    junction = np.full(network.n_nodes, -1, np.int64)
+    junction[signals] = junctions(network, signals, apart_m=settings.signal_junction_m)
     last = network.geom_ptr[held + 1] - 1
     bearing = np.arctan2(
         network.geom_y[last] - network.geom_y[last - 1], network.geom_x[last] - network.geom_x[last - 1]
     ).astype(np.float64)
-    order = np.lexsort((held, -network.link_lanes[held].astype(int), network.link_class[held], network.link_to[held]))
-    held, bearing = held[order], bearing[order]
-    nodes, first, counts = np.unique(network.link_to[held], return_index=True, return_counts=True)
+    place = junction[network.link_to[held]]
+    inner = junction[network.link_from[held]] == place
+    order = np.lexsort((held, -network.link_lanes[held].astype(int), network.link_class[held], inner, place))
+    held, bearing, place, inner = held[order], bearing[order], place[order], inner[order]
+    nodes, first, counts = np.unique(place, return_index=True, return_counts=True)
     axis = np.repeat(bearing[first], counts)
     turn = np.abs((bearing - axis + np.pi / 2) % np.pi - np.pi / 2)
     second = turn > np.pi / 4
     group = np.repeat(np.arange(len(nodes)), counts)
-    lanes = network.link_lanes[held].astype(np.float64)
+    # a junction that is left by nothing but its own links still has an axis
+    lanes = np.where(inner & ~inner[first][group], 0.0, network.link_lanes[held].astype(np.float64))
     main = np.bincount(group, lanes * ~second, len(nodes))
     side = np.bincount(group, lanes * second, len(nodes))
     usable = cycle - 2 * lost
     share = np.clip(main / (main + side), 0.25, 0.75)
     green_main = np.rint(usable * share).astype(np.int64)
-    offset = (nodes.astype(np.int64) * 7919) % settings.signal_cycle_s * 1000
+    offset = (nodes * 7919) % settings.signal_cycle_s * 1000
     begin = offset[group] + np.where(second, green_main[group] + lost, 0)
     length = np.where(second, usable - green_main[group], green_main[group])
-    alone = (side == 0)[group]
+    alone = (np.bincount(group, second, len(nodes)) == 0)[group]
     length = np.where(alone, cycle * 3 // 4, length)
-    begin %= cycle
-    return SignalPlan(held, np.full(len(held), cycle, np.int64), begin, begin + length)
+    begin = begin % cycle
+    stops = ~inner | inner[first][group]
+    return SignalPlan(held[stops], np.full(stops.sum(), cycle, np.int64), begin[stops], (begin + length)[stops])
