@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -73,6 +75,27 @@ def test_a_queue_of_followers_leaves_at_their_headway(gap: float) -> None:
     assert np.diff(last).mean() / 1000 == pytest.approx(gap * headway_s, rel=0.01)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("time_gap_s", [1.1, 2.2])
+def test_a_bottleneck_discharges_by_the_gaps_of_its_mix(share: float, time_gap_s: float) -> None:
+    """q = v0 / ((1 - p) + p f): p of the cars engaged at f times a driver's headway, whatever their order."""
+    settings = TrafficSettings()
+    cars, speed = 1000, 100 / 3.6
+    streets = Streets(corridor(3, length_m=10_000, speed_kmh=100, road_class="motorway"), settings, cars)
+    rows = np.arange(cars)
+    streets.depart(rows, np.zeros(cars, np.int64), np.arange(cars + 1) * 3, np.tile(np.arange(3, dtype=np.int32), cars))
+    factor = float(headway_factor(np.array([time_gap_s]), EFFECTS)[0])
+    engaged = np.random.default_rng(1).permutation(cars) < share * cars
+    streets.follow(rows, gap=np.where(engaged, factor, 1.0), pace=1.0)
+    passed = Traversals(4 * cars)
+    streets.advance(7_200_000, passed)
+    last = np.sort(passed.exit_ms[: passed.n][passed.link[: passed.n] == 2])
+    assert len(last) == cars
+    found_per_h = 3.6e6 * (cars - 1) / (last[-1] - last[0])
+    by_hand = 3600 / (settings.tau_s + settings.spacing_m / speed)
+    assert found_per_h == pytest.approx(by_hand / (1 - share + share * factor), rel=0.01)
+
+
 def test_a_faster_pace_shortens_the_next_links_only() -> None:
     streets = Streets(corridor(2, length_m=1000, speed_kmh=100, road_class="motorway"), TrafficSettings(), 1)
     streets.depart([0], [0], np.array([0, 2]), np.array([0, 1], np.int32))
@@ -132,6 +155,15 @@ def test_each_effect_can_be_switched_off_and_all_off_leaves_the_world_alone() ->
     assert energy.world.fleet.traction_j.sum() < none.world.fleet.traction_j.sum()
     speed = fleet_of(**(off | {"affects_speed": True}))
     assert speed.world.fleet.drive_ms.sum() < none.world.fleet.drive_ms.sum()
+
+
+def test_in_a_world_engaged_cars_that_keep_long_gaps_hold_up_those_behind(tmp_path: Path) -> None:
+    rules = tmp_path / "gaps.toml"
+    rules.write_text("[effects]\ntime_gap_s = [60, 60, 60]\n", "utf-8")
+    only = {"affects_headway": True, "affects_speed": False, "affects_energy": False, "rules": str(rules)}
+    slow, free = fleet_of(**only), fleet_of(**(only | {"affects_headway": False}))
+    assert slow.world.fleet.engaged_mm.sum() > 0
+    assert slow.world.fleet.drive_ms.sum() > free.world.fleet.drive_ms.sum()
 
 
 def test_contradicting_effects_are_refused() -> None:

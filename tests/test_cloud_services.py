@@ -19,6 +19,7 @@ from twin import facts
 from twin.cloud import gbt32960
 from twin.cloud.cells import Cells, CloudError
 from twin.cloud.cost import bill
+from twin.cloud.handovers import Handovers
 from twin.cloud.ingest import Ingest
 from twin.cloud.outages import outages
 from twin.cloud.services import Services
@@ -205,7 +206,7 @@ def test_handovers_are_counted_where_cells_change() -> None:
     cells = talk.cloud.cells
     there = int(np.flatnonzero(cells.link_cell != cells.link_cell[0])[0])
     talk.tick(MINUTE, rows=[(0, link, k * 1000, (k + 1) * 1000) for k, link in enumerate([0, there, there, 0])])
-    assert talk.cloud._handovers.sum() == 2
+    assert talk.cloud._handovers.count.sum() == 2
 
 
 def write(path: Path, text: str) -> str:
@@ -353,6 +354,43 @@ def test_tenants_include_cars_without_a_unit() -> None:
         "cars": 10, "connected": 6, "generated_bytes": int(talk.fleet.generated_b.sum()), "downlink_bytes": 0,
         "dealer_bytes": 0,
     }  # fmt: skip
+
+
+def test_companies_add_up_their_brands() -> None:
+    talk = Talk(10)
+    talk.fleet.model[6:] = 1
+    talk.fleet.connected[0] = 0
+    talk.cloud.brands, talk.cloud.brand_dealer_b = ("Nissan", "INFINITI"), np.zeros(2, np.int64)
+    talk.tick(MINUTE, started=range(10))
+    said = talk.cloud.summary()
+    assert {name: part["cars"] for name, part in said["tenants"].items()} == {"INFINITI": 4, "Nissan": 6}
+    assert said["companies"]["Nissan"]["cars"] == 10 and said["companies"]["Nissan"]["connected"] == 9
+    assert said["companies"]["Nissan"]["generated_bytes"] == talk.fleet.generated_b.sum() > 0
+
+
+def test_hand_overs_take_their_bytes_once_and_before_data() -> None:
+    found = Handovers(2)
+    room = np.array([100_000, 20_000])
+    found.count[:] = [0, 30]
+    assert found.leave(room).tolist() == [100_000, 20_000 - 30 * 600]
+    assert found.leave(room).tolist() == room.tolist()
+    found.count[1] += 100
+    assert found.leave(room).tolist() == [100_000, 0]
+    assert found.summary() == {"handovers": 130, "handover_signalling_bytes": 78_000, "handover_gap_s": 6.5}
+
+
+def test_a_cell_full_of_hand_overs_carries_no_data() -> None:
+    talk = no_holes(Talk(30))
+    cells = talk.cloud.cells
+    first, then = (int(np.flatnonzero(cells.link_cell == k)[0]) for k in np.unique(cells.link_cell)[:2])
+    talk.cloud._handovers.size_b = 10**9
+    done = []
+    for link in (first, then, then):
+        talk.fleet.state[:], talk.fleet.link[:] = State.DRIVING, link
+        talk.tick(talk.now + MINUTE, rows=[(car, link, talk.now, talk.now + MINUTE) for car in range(30)])
+        done.append(int(talk.fleet.delivered_b.sum()))
+    assert 0 < done[0] == done[1] < done[2]
+    assert talk.closed()
 
 
 def test_thresholds_of_scaling_that_contradict_are_named() -> None:

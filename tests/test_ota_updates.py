@@ -441,20 +441,23 @@ def test_a_finished_install_changes_the_car() -> None:
 # ------------------------------------------------------------------ busy cells
 
 
-def test_cell_aware_scheduling_relieves_busy_cells_as_the_paper_found() -> None:
-    """Andrade et al., CarSys 2017: busy-cell load down by as much as 37 %; the same bytes reach the cars."""
-    base = Scenario.load("ota-cell-aware").but(
-        fleet__cars=200, demand__other_traffic=0.0, cloud__message_log_cars=0, cloud__more_services=[]
-    )
-    city = base.city()
+def test_cell_aware_scheduling_relieves_busy_cells() -> None:
+    """Direction of Andrade et al., CarSys 2017; its size on a real map is the scenario `ota-cell-aware`."""
+    city = toy_city(5, homes=60)
     found = {}
-    for policy in ("now", base.ota.policy):
-        twin = base.but(ota__policy=policy).build_on(city)
+    for policy in ("now", "cell_aware"):
+        twin = Twin(
+            city, until_s=30 * 3600, fleet=FleetSettings(cars=30, connected=1.0),
+            demand=DemandSettings(other_traffic=0.0, outside=0.0),
+            cloud=CloudSettings(message_log_cars=0, more_services=[], other_users=0.9),
+            ota=OtaSettings(start_h=18.0, package_mb=100, groups=[1.0], policy=policy, busy_load=0.5, patience_h=14),
+        )  # fmt: skip
         while not twin.world.done:
             twin.step()
         twin.world.finish()
         assert not any(twin.world.ledger().values())
         found[policy] = twin.world.updates.summary()
-    cut = 1 - found["cell_aware"]["busy_cell_bytes"] / found["now"]["busy_cell_bytes"]
-    assert 0.25 < cut < 0.45
-    assert found["cell_aware"]["bytes"] > 0.95 * found["now"]["bytes"]
+    now, aware = found["now"], found["cell_aware"]
+    # as many bytes reach the cars, but after the evening's peak
+    assert aware["bytes"] > 0.9 * now["bytes"] > 0
+    assert aware["busy_cell_bytes"] < 0.7 * now["busy_cell_bytes"], found

@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 
 from runs.broker import Broker, BrokerAddressError, BrokerError
+from runs.cli import main
 from runs.replay import Message, Replay, ReplayError, write
 from runs.results import RunResult
 from runs.scenario import Scenario
@@ -229,22 +229,23 @@ def test_a_broker_that_dies_ends_with_the_count_and_where_to_go_on(broker: Mosqu
     assert 0 < sent.whole <= sent.acknowledged <= sent.published < 2000
 
 
-def test_the_command_exits_4_without_a_broker_and_2_for_bad_input(result: RunResult) -> None:
+def test_the_command_exits_4_without_a_broker_and_2_for_bad_input(
+    result: RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("paho.mqtt.client", reason="needs the extra telemetry")
 
-    def twin(*words: str) -> subprocess.CompletedProcess[str]:
-        start = "import sys; from runs.cli import main; sys.exit(main())"
-        command = [sys.executable, "-c", start, "replay", str(result.path), *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    def twin(*words: str) -> tuple[int, str, str]:
+        code = main(["replay", str(result.path), *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
 
-    said = twin("--mqtt", f"127.0.0.1:{free_port()}", "--patience", "1")
-    assert (said.returncode, said.stdout) == (4, "")
-    assert "refused; 0 published, 0 confirmed; go on with --skip 0" in said.stderr
-    assert said.stderr.count("\n") == 1
-    said = twin("--mqtt", "nowhere")
-    assert (said.returncode, said.stderr.count("\n")) == (2, 1)
-    said = twin()
-    assert (said.returncode, said.stderr) == (2, "twin: twin replay: give one of --mqtt HOST:PORT and --out FILE\n")
+    code, out, error = twin("--mqtt", f"127.0.0.1:{free_port()}", "--patience", "1")
+    assert (code, out) == (4, "")
+    assert "refused; 0 published, 0 confirmed; go on with --skip 0" in error
+    assert error.count("\n") == 1
+    code, out, error = twin("--mqtt", "nowhere")
+    assert (code, error.count("\n")) == (2, 1)
+    assert twin() == (2, "", "twin: twin replay: give one of --mqtt HOST:PORT and --out FILE\n")
 
 
 # paho leaves the socket of a failed TLS handshake to the garbage collector

@@ -173,7 +173,7 @@ def summary(world: World) -> dict[str, Any]:
         **({} if world.given is None else {"own_demand": world.given.summary()}),
         **({} if world.count_fit is None else {"counts": world.count_fit.summary(world.links.table)}),
         "grid": world.charging.grid_summary(),
-        "autonomy": world.autonomy.summary(),
+        "autonomy": {**world.autonomy.summary(), "destination": world.proposals.summary()},
         "cloud": world.cloud.summary(),
         "ota": world.updates.summary(),
         "fuel": {"litres": litres, "co2_kg": co2_kg(int(fleet.fuel_ul.sum()))},

@@ -276,6 +276,11 @@ class AutonomySettings(Settings):
         None,
         description="share of trips with a destination set, which hands-off driving needs; by the facts when left out",
     )
+    extra_time: Share | None = Field(
+        None,
+        description="how much longer than the fastest, as a share, a way may take that destination management proposes; "
+        "by the facts when left out",
+    )
     map_countries: list[str] | None = Field(
         None, description="countries with the map that hands-off driving needs; by the facts when left out"
     )

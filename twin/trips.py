@@ -165,6 +165,19 @@ class Trips:
         self._engaged_mm[cars] = fleet.engaged_mm[cars]
         self.begun += len(cars)
 
+    def leaving_ms(self, cars: NDArray[np.int64], now_ms: int, until_ms: int) -> NDArray[np.int64]:
+        """When cars whose trip, or next part of it, is due in [now, until) set out."""
+        again = np.minimum(np.maximum(self.due_ms[cars], now_ms), until_ms - 1)
+        return np.where(self.depart_ms[cars] < 0, np.maximum(self.planned_ms[cars], now_ms), again)
+
+    def set_out(self, cars: NDArray[np.int64], now_ms: int, until_ms: int) -> NDArray[np.int64]:
+        """Let these cars leave; returns when, ms."""
+        at = self.leaving_ms(cars, now_ms, until_ms)
+        first = self.depart_ms[cars] < 0
+        self.depart_ms[cars[first]] = at[first]
+        self.due_ms[cars] = NEVER
+        return at
+
     def close(
         self,
         cars: NDArray[np.int64],

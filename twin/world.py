@@ -37,6 +37,7 @@ from twin.history import live_week
 from twin.ledger import residuals
 from twin.meters import LinkMeter, cars_table, summary
 from twin.ota.updates import Updates
+from twin.proposals import Proposals
 from twin.sessions import Sessions
 from twin.settings import CampaignSettings, TwinSettings
 from twin.traffic.engine import Positions, Streets
@@ -119,7 +120,6 @@ class World:
         learning, informed = settings.traffic.days_of_learning, settings.traffic.informed
         # as many weighed hierarchies as drivers know sets of travel times at one moment
         kept = min(learning, MOST_WEIGHED) + 1 + (informed > 0)
-        self.router = Router(network, self.streets.physics.free_ms, kept=kept)
         self._rise_m = np.zeros(network.n_links) if rise_m is None else rise_m
         self.drive = Drive(
             self.fleet, self.catalogue, network, settings.climate, market,
@@ -133,7 +133,7 @@ class World:
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,
-            start=start, timezone=str(city.meta.get("timezone", "")),
+            start=start, timezone=str(city.meta.get("timezone", "")), rise_m=rise_m,
         )  # fmt: skip
         self.drive.steadied(self.autonomy.effects.steady, saving=self.autonomy.effects.saving)
         self.cloud = Cloud(
@@ -146,8 +146,8 @@ class World:
             cells=self.cloud.cells, seed=seed, horizon_ms=self.until_ms, wifi=self.cloud.wifi,
             catalogue=self.catalogue, year=start.year, start_s_of_day=self._day_start_ms // 1000,
         )  # fmt: skip
-        for release in {c.settings.propilot_release for c in self.updates.campaigns} - {""}:
-            self.autonomy.able(release)  # refuses one that nobody knows, before anything runs
+        led = self.autonomy.may_propose(c.settings.propilot_release for c in self.updates.campaigns)  # or refuses one
+        self.router = Router(network, self.streets.physics.free_ms, kept=kept * (1 + led))
         if settings.traffic.sample < 1 and counts is not None:
             raise DemandError(f"traffic.sample = {settings.traffic.sample:g} with counts; valid: traffic.sample = 1")
         self.demand, other_demand = travel(
@@ -167,6 +167,7 @@ class World:
             day = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet))
             learned = learn(driven, settings.traffic, self.router, day, days=learning, seed=seed, priority=priority)
         self.route_choice = RouteChoice(self.router, self.streets, settings.traffic, learned=learned)
+        self.proposals = Proposals(self.autonomy, self.route_choice)
         self.informed = InformedDrivers(self.streets, self.router, settings.traffic, seed=seed)
         self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed)
         self.fleet.node[:] = self.demand.nodes_at_start()
@@ -257,21 +258,22 @@ class World:
         cars = self._woken
         self._goal = self.trips.goal[cars].copy()
         self._via = np.full(len(cars), -1, np.int32)
-        self._stay = np.zeros(len(cars), bool)
-        known = self.route_choice.known(cars)
-        self._routes = self.route_choice.routes(self.fleet.node[cars], self._goal, known, self.now_ms)
-        electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & self._routes.found)
+        self._stay, self._on_way = np.zeros((2, len(cars)), bool)
+        self._ways = self.proposals.ways_of(self.fleet, self.trips, cars, self._goal, self.now_ms, self._until)
+        electric = np.flatnonzero((self.fleet.kind[cars] == Kind.ELECTRIC) & self._ways.routes.found)
         if not len(electric):
             return
         rows = cars[electric]
-        routes = self._routes.only(np.isin(np.arange(len(cars)), electric))
+        routes = self._ways.routes.only(np.isin(np.arange(len(cars)), electric))
         question = trip_question(
             self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
             metres=routes.totals(self.city.network.link_length),
-            seconds=self.route_choice.expected_ms(routes, known[electric], self.now_ms) / 1000,
+            seconds=self.route_choice.expected_ms(routes, self.route_choice.known(rows), self.now_ms) / 1000,
             rise_m=routes.totals(self._rise_m),
             avoid=self._tried_site[rows],
             tired=self.trips.stops[rows] >= MAX_STOPS,
+            routes=routes,
+            led=self._ways.proposed[electric],
             now_ms=self.now_ms,
             seed=self.seed,
         )  # fmt: skip
@@ -280,6 +282,7 @@ class World:
             raise ValueError("a car's answer to a trip question is none of its options")
         via = answer >= 0
         self._via[electric[via]] = question.site[np.flatnonzero(via), answer[via]]
+        self._on_way[electric[via]] = question.on_way[np.flatnonzero(via), answer[via]]
         self._stay[electric[answer == STAY]] = True
 
     def _apply(self) -> None:
@@ -293,11 +296,9 @@ class World:
             # the stop comes first: routes of these cars lead to the site
             sites = self.charging.sites.site_node[self._via[go_by]]
             self._goal[go_by] = sites
-            rows = cars[go_by]
-            known = self.route_choice.known(rows)
-            to_sites = self.route_choice.routes(self.fleet.node[rows], sites, known, self.now_ms)
-            self._routes = self._routes.replaced(go_by, to_sites)
-        lost = ~self._routes.found & (self._goal != self.fleet.node[cars])
+            by_site = self.proposals.ways_of(self.fleet, self.trips, cars[go_by], sites, self.now_ms, self._until)
+            self._ways = self._ways.replaced(go_by, by_site)
+        lost = ~self._ways.routes.found & (self._goal != self.fleet.node[cars])
         self._give_up(cars[lost], Reason.NO_ROUTE)
         self._give_up(cars[self._stay & ~lost], Reason.OUT_OF_RANGE)
         leaving = ~lost & ~self._stay
@@ -314,12 +315,9 @@ class World:
 
     def _begin(self, cars: NDArray[np.int64], chosen: NDArray[np.bool_]) -> None:
         trips, fleet = self.trips, self.fleet
-        routes = self._routes.only(chosen)
-        at = np.maximum(trips.due_ms[cars], self.now_ms)
-        first = trips.depart_ms[cars] < 0
-        at = np.where(first, np.maximum(trips.planned_ms[cars], self.now_ms), np.minimum(at, self._until - 1))
-        trips.depart_ms[cars[first]] = at[first]
-        trips.due_ms[cars] = NEVER
+        routes = self._ways.routes.only(chosen)
+        self.proposals.driven(self._ways, chosen, stops=self._on_way)
+        at = trips.set_out(cars, self.now_ms, self._until)
         trips.free_ms[cars] += routes.totals(self.streets.physics.free_ms).astype(np.int64)
         self.streets.depart(cars, at, routes.ptr, routes.links)
         self.informed.begin(cars, cars)

@@ -77,7 +77,7 @@ class Journal:
         made = Autonomy(
             fleet, of.network, settings, climate or of.climate,
             country=of.country, model_names=of.model_names, seed=of.seed, horizon_ms=of.horizon_ms,
-            start=of.start, timezone=of.timezone, layers=self._layers,
+            start=of.start, timezone=of.timezone, layers=self._layers, rise_m=of.rise_m,
         )  # fmt: skip
         for what, step in self._steps:
             if what == "drive":

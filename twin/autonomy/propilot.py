@@ -12,7 +12,7 @@ Parameters are `facts/autonomy.toml`; see docs/autonomy.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from twin.autonomy import domain, kernels, record, use
 from twin.autonomy.conditions import Weather
 from twin.autonomy.effects import Changed, Effects
 from twin.autonomy.releases import Release, ReleaseError, hardware, lacking, releases
-from twin.autonomy.rules import LEVELS, load_rules
+from twin.autonomy.rules import DESTINATION, LEVELS, load_rules
 from twin.chance import Stream, chance
 from twin.events import Table
 from twin.fleet.fleet import Fleet
@@ -63,6 +63,8 @@ class Autonomy:
         IANA name of the map's zone, for sunset.
     layers : dict, optional
         Link arrays by rules and weather, to be shared by several on one network.
+    rise_m : float64 (links,), optional
+        Height gained on each link; without, no link is too steep.
 
     Attributes
     ----------
@@ -98,6 +100,7 @@ class Autonomy:
         start: datetime | None = None,
         timezone: str = "",
         layers: dict[Any, Any] | None = None,
+        rise_m: NDArray[np.float64] | None = None,
     ) -> None:
         place = settings.rules or "facts/autonomy.toml"
         table = load_rules(settings.rules)
@@ -107,6 +110,7 @@ class Autonomy:
         self.climate = climate
         self.country = country
         self.timezone = timezone
+        self.rise_m = rise_m
         self.heard: Callable[..., None] | None = None
         """Told of every call that changes anything, see `twin.autonomy.journal`; no part of the state."""
         self.seed = seed
@@ -155,6 +159,10 @@ class Autonomy:
         self._learning = table["model"]["learning"]
         given, known = settings.destination_set, table["model"]["destination"]
         self._destination = np.array([float(known.get(name, 1.0)) if given is None else given for name in LEVELS])
+        allowed = table["model"]["proposal"]["extra_time"] if settings.extra_time is None else settings.extra_time
+        self.extra_time = float(allowed)
+        if not 0 <= self.extra_time <= 1:
+            raise AutonomyError(f"{place}: model.proposal: extra_time is {allowed!r}, must be a share from 0 to 1")
         self.modes = use.mode_records(table, self.rules)
         self._crawl_mm_ms = float(table["model"]["stops"]["crawl_kmh"]) / 3.6
         self.effects = Effects(fleet, settings, table, seed=seed)
@@ -187,7 +195,8 @@ class Autonomy:
         return found
 
     def _new_layer(self, now: domain.Conditions) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        mode = domain.modes(self.network, self.rules, country=self.country, conditions=now)
+        grade = None if self.rise_m is None else self.rise_m / np.maximum(self.network.link_length, 1.0)
+        mode = domain.modes(self.network, self.rules, country=self.country, conditions=now, grade=grade)
         long = np.zeros(mode.shape, np.bool_)
         done: dict[bytes, NDArray[np.bool_]] = {}
         for index in np.ndindex(mode.shape[:2]):
@@ -204,6 +213,11 @@ class Autonomy:
         self._seen_hour = hour
         self.link_mode, self.link_long = self._layer(self._weather.at(hour))
         self.link_domain = self.link_mode[0] > 0
+
+    def domain_at(self, now_ms: int, level: int) -> NDArray[np.bool_]:
+        """Links where a level may be engaged in the weather of a moment, shape (n_links,)."""
+        inside: NDArray[np.bool_] = self._layer(self._weather.at(now_ms // _HOUR_MS))[0][0, level] > 0
+        return inside
 
     # ------------------------------------------------------------------ releases
 
@@ -361,6 +375,34 @@ class Autonomy:
             if rule.max_map_age_days is not None:
                 out[here] |= age_days[here] > rule.max_map_age_days
         return out
+
+    def proposes(
+        self, cars: NDArray[np.integer], trip_serials: NDArray[np.int64], *, at_ms: ArrayLike = 0
+    ) -> NDArray[np.bool_]:
+        """Trips on which the car, by destination management, proposes route and charging stop and the driver uses it.
+
+        Parameters as for `begin_trips`, which draws the same numbers; shape (n,).
+        """
+        out = np.zeros(len(cars), np.bool_)
+        able = np.flatnonzero(self.fleet.propilot[cars] == DESTINATION)
+        if len(able):
+            rows, serials = cars[able], trip_serials[able]
+            at = np.broadcast_to(np.asarray(at_ms, np.int64), (len(cars),))[able]
+            uses = chance(self.seed, Stream.ENGAGE_TRIP, rows, serials) < self.propensity(rows, at)
+            out[able] = uses & ~self._bare(rows, serials, at)
+        return out
+
+    def may_propose(self, campaigns: Iterable[str] = ()) -> bool:
+        """Whether a car has, or by a planned release or one of these `campaigns` gets, destination management.
+
+        Raises
+        ------
+        ReleaseError
+            A release that nobody knows.
+        """
+        names = {name for _, name in self._planned} | set(campaigns) - {""}
+        gives = {self._named(name).gives for name in names}
+        return DESTINATION in gives or bool(np.any(self.fleet.propilot == DESTINATION))
 
     # ------------------------------------------------------------------ driving
 

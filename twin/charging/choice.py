@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
@@ -11,6 +13,25 @@ from twin.charging.kernels import curve_at
 from twin.charging.queues import Queues
 from twin.charging.site import DC_SOCKETS, SiteKind, Sites
 from twin.fleet.fleet import Fleet
+
+
+class Beside(NamedTuple):
+    """Sites beside a route: arrays of one length.
+
+    Attributes
+    ----------
+    site : int32
+    kw, wait_s : float64
+        As `Choice.candidates`.
+    to_m, detour_m : float64
+        Road distance to the site along the route, and there and back to it.
+    """
+
+    site: NDArray[np.int32]
+    kw: NDArray[np.float64]
+    wait_s: NDArray[np.float64]
+    to_m: NDArray[np.float64]
+    detour_m: NDArray[np.float64]
 
 
 class Choice:
@@ -150,6 +171,52 @@ class Choice:
         gone = np.isinf(crow_m)
         site[gone], kw[gone], wait_s[gone] = -1, 0.0, np.inf
         return site, crow_m, kw, wait_s
+
+    def beside(self, way: NDArray[np.int32], car: int, *, reach_m: float, avoid: int, detour: float, k: int) -> Beside:
+        """Public and fast sites beside a route with a socket that fits, those least off it first.
+
+        Parameters
+        ----------
+        way : ndarray of int32
+            Links of the route.
+        car : int
+        reach_m : float
+            How far the car gets; sites beyond are left out.
+        avoid : int
+            A site that is left out too, -1 none.
+        detour : float
+            Road distance over crow-fly distance between route and site.
+        k : int
+            How many at most.
+        """
+        i = int(self.inlet_of[self.fleet.model[car]])
+        rows, tree = self.near[i]
+        usable = self.usable[i]
+        wait_ms = np.full(len(self.sites), np.inf)
+        np.minimum.at(wait_ms, self.sites.socket_site[usable], self.queues.expected_waits_ms()[usable])
+        offered = self.open_now()[rows] & np.isfinite(wait_ms[rows])
+        if tree is None or not len(way) or not offered.any():
+            nothing = np.empty(0)
+            return Beside(nothing.astype(np.int32), nothing, nothing, nothing, nothing)
+        network = self.network
+        nodes = np.append(network.link_from[way[:1]], network.link_to[way])
+        passed_m = np.concatenate([[0.0], np.cumsum(network.link_length[way])])
+        here = np.column_stack([network.node_x[nodes], network.node_y[nodes]])
+        among = min(k + int(np.count_nonzero(~offered)), len(rows))
+        off, near = (a.ravel() for a in tree.query(here, [*range(1, among + 1)]))
+        at = np.repeat(passed_m, among)
+        able = offered[near] & (at + detour * off <= reach_m) & (rows[near] != avoid)
+        order = np.lexsort((at[able], off[able], near[able]))
+        near, off, at = near[able][order], off[able][order], at[able][order]
+        first = np.flatnonzero(np.diff(near, prepend=-1))  # of each site the point of the route next to it
+        first = first[np.argsort(off[first], kind="stable")][:k]
+        picked = rows[near[first]]
+        ac_kw = np.minimum(self.ac_kw[i][picked], self.ac_w[self.fleet.model[car]] / 1000)
+        dc_kw = np.minimum(self.dc_kw[i][picked], self._accepted_kw(np.array([car]))[0])
+        return Beside(
+            picked.astype(np.int32), np.maximum(ac_kw, dc_kw), wait_ms[picked] / 1000,
+            at[first] + detour * off[first], 2 * detour * off[first],
+        )  # fmt: skip
 
     def _accepted_kw(self, cars: NDArray[np.int64]) -> NDArray[np.float64]:
         """Fast-charge power that the batteries accept at their present charge, kW."""

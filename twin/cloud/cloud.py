@@ -20,6 +20,7 @@ from twin.cloud import ingest, kernels
 from twin.cloud.cells import HOUR_MS, Cells, CloudError
 from twin.cloud.columns import COLUMNS, DOWN_COLUMNS, INGEST
 from twin.cloud.cost import bill
+from twin.cloud.handovers import Handovers
 from twin.cloud.ingest import Ingest
 from twin.cloud.message_log import MessageLog
 from twin.cloud.outages import down_ms, outages
@@ -38,7 +39,7 @@ from twin.cloud.services import (
     Services,
 )  # fmt: skip
 from twin.cloud.store import Accounts, Records
-from twin.cloud.tenants import tenants
+from twin.cloud.tenants import accounts
 from twin.events import Table
 from twin.fleet.fleet import Fleet, State
 from twin.settings import CloudSettings
@@ -164,10 +165,9 @@ class Cloud:
             self._next_mm[row, self._may[s.name] == 0] = np.iinfo(np.int64).max
         self._event_services = np.array([DRIVING, DTC, ADAS, *(self.services.names.index(s.name) for s in events)])
         self._event_services = self._event_services.astype(np.uint8)
-        self._gone_mm = np.zeros(first.shape, np.int64)
-        self._event = np.zeros(first.shape, np.int64)
+        self._gone_mm, self._event = (np.zeros(first.shape, np.int64) for _ in range(2))
         self._last_cell = np.full(size, -1, np.int32)
-        self._handovers = np.zeros(self.cells.n, np.int64)
+        self._handovers = Handovers(self.cells.n)
 
         store, radio = table["store_and_forward"], table["cellular"]
         limit_b = np.zeros(5, np.int64)
@@ -227,8 +227,7 @@ class Cloud:
         self.down_used_b = np.zeros(self.cells.n, np.int64)
         self._peak_messages_s = 0.0
         self._track: list[tuple[int, int, int, int, int]] = []
-        self._interval = 0
-        self._end_ms = 0
+        self._interval, self._end_ms = 0, 0
 
     def _beat(self, service: Service, may: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Moments within the period at which cars speak, sorted, and whose they are."""
@@ -319,7 +318,7 @@ class Cloud:
             self._by_engaged,
             self._event,
             self._last_cell,
-            self._handovers,
+            self._handovers.count,
             records.sent,
             self._event_services,
             self.seed,
@@ -458,6 +457,7 @@ class Cloud:
         room = cells.bytes_for_cars(
             cells.up_mbit_s, settings.cell_uplink_mbit_s, settings.cell_share, hour % 24, air_ms
         )
+        room = self._handovers.leave(room)
         takes = self._accepts(t1_ms - t0_ms) & (up_ms > 0)
         self.up.carry(t0_ms, t1_ms, room_b=room, air_ms=air_ms, hour=hour, takes=takes[self._region])
         messages = self.up.cell_messages
@@ -570,12 +570,12 @@ class Cloud:
             "mb_per_connected_car_day": up["generated_bytes"] / 1e6 / car_days if car_days else 0.0,
             "mb_both_ways_per_connected_car_day": both / 1e6 / car_days if car_days else 0.0,
             "connected_cars": self.n_online,
-            "handovers": int(self._handovers.sum()),
+            **self._handovers.summary(),
             "by_service": self.up.by_service(),
             "downlink": {**down, "by_service": self.down.by_service()},
             "ingest": ingest.summary(self.regions),
             "dealer": {"uploads": self.dealer_uploads, "bytes": self.dealer_b},
-            "tenants": tenants(self.brands, self.fleet, self.online, self.down.books.delivered_b, self.brand_dealer_b),
+            **accounts(self.brands, self.fleet, self.online, self.down.books.delivered_b, self.brand_dealer_b),
             "capacity": self._bill(days),
             "outages": outages(self._outage_ms, self._track),
         }

@@ -59,15 +59,31 @@ class RouteChoice:
         """Travel times of a set of `known`, ms."""
         return self.cost_ms if self.learned is None else self.learned.times(known, at_ms)
 
-    def routes(self, origins: ArrayLike, targets: ArrayLike, known: NDArray[np.int64], at_ms: int) -> Routes:
-        """Cheapest routes by the travel times that each driver knows, in the order asked."""
+    def routes(
+        self,
+        origins: ArrayLike,
+        targets: ArrayLike,
+        known: NDArray[np.int64],
+        at_ms: int,
+        *,
+        dearer: NDArray[np.float64] | None = None,
+    ) -> Routes:
+        """Cheapest routes by the travel times that each driver knows, in the order asked.
+
+        `dearer`, shape (n_links,), is a share that each link's time counts more than it takes.
+        """
+
+        def cost_ms(day: int) -> NDArray[np.int64]:
+            times = self.times(day, at_ms)
+            return times if dearer is None else times + np.rint(times * dearer).astype(np.int64)
+
         start, goal = np.asarray(origins, np.int32), np.asarray(targets, np.int32)
         if self.learned is None or not len(start):
-            return self._router.routes(start, goal, self.cost_ms)
+            return self._router.routes(start, goal, cost_ms(0))
         order = np.argsort(known, kind="stable")
         sets, first = np.unique(known[order], return_index=True)
         parts = [
-            self._router.routes(start[rows], goal[rows], self.times(int(day), at_ms))
+            self._router.routes(start[rows], goal[rows], cost_ms(int(day)))
             for day, rows in zip(sets, np.split(order, first[1:]), strict=True)
         ]
         back = np.empty(len(order), np.int64)
