@@ -347,7 +347,7 @@ def _write(
         estimates = estimate_run(sample)
         ledger["summary"] = _disagreements(summary, {name: e.mean for name, e in estimates.items()}, log)
         more, said = grid_tables(
-            world.charging, world.base_load, written["sessions"], written["grid_load"],
+            world.charging, world.charging.base_load, written["sessions"], written["grid_load"],
             seed=scenario.seed, start=scenario.start, simulated_s=world.now_ms / 1000,
             interval_s=scenario.grid.interval_min * 60, over_share=scenario.grid.over_share,
         )  # fmt: skip

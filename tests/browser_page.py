@@ -31,6 +31,9 @@ ARGS = [
 HARMLESS = "Failed to evaluate Vue script"
 """A remark of Solara's own templates, in every Solara page."""
 
+WRONG = "/Traceback|could not be built|Internal Server Error/"
+"""What stands on a page whose Python failed."""
+
 
 def lacking() -> str:
     """What a browser test needs and this machine lacks, empty when nothing."""
@@ -124,10 +127,12 @@ def chromium(*, width: int = 1280, height: int = 720) -> Iterator[Any]:
 
 
 def open_live(context: Any, url: str) -> Any:
-    """A page with a model that has been drawn."""
+    """A page with a model that has been drawn; what the page says went wrong instead is raised at once."""
     page = context.new_page()
     page.goto(url)
-    page.wait_for_function("() => window.__twin && window.__twin.live && window.__twin.live.updates > 0")
+    drawn = "window.__twin && window.__twin.live && window.__twin.live.updates > 0"
+    page.wait_for_function(f"() => ({drawn}) || {WRONG}.test(document.body.innerText)")
+    assert page.evaluate(f"() => !!({drawn})"), page.evaluate("() => document.body.innerText")
     return page
 
 

@@ -97,14 +97,14 @@ def test_every_slider_and_select_changes_the_model(server: PageServer, context: 
     said = "() => document.querySelector('[data-testid=command]').innerText"
     [before] = [m[3] for m in server.count()["models"]]
     sliders = page.locator(".v-navigation-drawer [role=slider]")
-    knobs = [k for k in KNOBS if not choices_of(k.key)]
+    knobs = [k for k in KNOBS if not choices_of(k)]
     first = sliders.count() - len(knobs)
     assert first == 2, "Mesa's two sliders of speed come before"
     for number in range(len(knobs)):
         sliders.nth(first + number).focus()
         page.keyboard.press("ArrowRight")
     for knob in KNOBS:
-        for choice in choices_of(knob.key)[1:2]:
+        for choice in choices_of(knob)[1:2]:
             page.get_by_role("button", name=knob.label).first.click()
             page.get_by_role("option", name=choice, exact=True).click()
     page.get_by_role("button", name="Reset").click()

@@ -232,6 +232,35 @@ def test_the_page_runs_the_same_twin() -> None:
     assert np.array_equal(model.world.fleet.battery_j, plain.world.fleet.battery_j)
 
 
+def test_every_knob_becomes_a_control_of_the_page(tmp_path: Path) -> None:
+    if lacking():
+        pytest.skip(lacking())
+    from viz.browser.live import KNOBS, Setup, choices_of, model_params
+
+    base = Scenario(map="toy")
+    own = base.but(charging__policy="mine.py:decide")
+    made = {name: model_params(b, Setup(b, toy_city(4))) for name, b in (("base", base), ("own", own))}
+    for knob in KNOBS:
+        control = made["base"][knob.name]
+        if choices_of(knob):
+            assert control["type"] == "Select" and control["values"] == list(choices_of(knob))
+        else:
+            assert control.min <= control.value <= control.max
+    assert {k.name for k in KNOBS if choices_of(k)} == {"policy", "service_class"}
+    assert made["own"]["policy"]["value"] in made["own"]["policy"]["values"], "a policy of one's own can be chosen"
+
+
+def test_folders_that_lack_tables_are_shown_without_them(tmp_path: Path) -> None:
+    if lacking():
+        pytest.skip(lacking())
+    from viz.browser.replay import Replay
+
+    one = Replay(write_results(tmp_path / "a", blocks=6))
+    other = Replay(write_results(tmp_path / "b", blocks=6), beside=one)
+    assert "no table &#x27;cars&#x27;" in one.difference(other)
+    assert "no table 'cars'" in one.story({"kind": "car", "id": 3})["facts"][0][1]
+
+
 def test_a_slow_page_costs_frames_and_no_ticks() -> None:
     if lacking():
         pytest.skip(lacking())

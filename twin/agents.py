@@ -48,9 +48,9 @@ class TripQuestion:
     """Whether to go straight, by a charging site, or to stay: a trip is due.
 
     Arrays of shape (n,), options of shape (n, k). `need_j` is the energy expected for the
-    trip, `reach_j` for the way to each site; site -1 is no option. `price` is asked per kWh; `value_of_time`,
-    shape (n,), is money per hour in the same currency, inf for drivers who weigh no prices. `on_way`: beside the
-    way that destination management proposes, `detour_m` then leads there and back to it.
+    trip, `reach_j` for the way to each site; site -1 is no option. `on_way`: beside the way that destination
+    management proposes, `detour_m` then leads there and back to it. `price` is asked per kWh; `value_of_time`,
+    shape (n,), is money per hour in the same currency, inf for drivers who weigh no prices.
     The answer is an option's number, `DIRECT` or `STAY`.
     """
 

@@ -33,7 +33,6 @@ from twin.events import Table
 from twin.fleet.catalogue import Catalogue
 from twin.fleet.fleet import Kind, Reason, State
 from twin.fleet.population import populate
-from twin.grid.base_load import read_base_load
 from twin.history import live_week
 from twin.ledger import residuals
 from twin.meters import LinkMeter, cars_table, summary
@@ -131,7 +130,6 @@ class World:
             market=market, seed=seed, start_s_of_day=self._day_start_ms // 1000, start_weekday=start.weekday(),
             sessions=self.sessions, climate=settings.climate,
         )  # fmt: skip
-        self.base_load = read_base_load(settings.grid, market)
         self.autonomy = Autonomy(
             self.fleet, network, settings.autonomy, settings.climate,
             country=city.meta.get("country", ""), model_names=self.catalogue.names, seed=seed, horizon_ms=self.until_ms,

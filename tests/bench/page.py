@@ -61,14 +61,14 @@ def churn(opens: int, resets: int, folder: Path) -> None:
             page = open_live(context, server.url)
             for k in range(resets):
                 _reset(page)
-                if k + 1 in {20, resets}:
+                if k + 1 in {20, 50, 100, resets}:
                     print(
                         f"{k + 1} resets: {alive(server, 1)} alive, {server.count()['resident_mb']:.0f} MB", flush=True
                     )
             leave(page)
             for k in range(opens):
                 leave(open_live(context, server.url))
-                if k + 1 in {20, opens}:
+                if k + 1 in {20, 50, 100, opens}:
                     print(
                         f"{k + 1} opens: {alive(server, 0)} alive, {server.count()['resident_mb']:.0f} MB", flush=True
                     )

@@ -31,6 +31,7 @@ from twin.charging.visits import Outcome, Phase, Visits
 from twin.energy.climate import hour_of_day, hourly_c
 from twin.events import Table
 from twin.fleet.fleet import Fleet, State
+from twin.grid.base_load import read_base_load
 from twin.grid.feeders import build_feeders
 from twin.grid.load import GridLoad
 from twin.sessions import Sessions, Step, Work
@@ -97,7 +98,7 @@ class Charging:
         self.fleet, self.settings, self.sessions = fleet, charging, sessions
         known = facts.load("vehicles")["physics"]["charge_efficiency"]
         self.efficiency = (known["overhead_kw"] * 1000.0, float(known["conv"]), float(known["dc_eta"]))
-        self.feeders = build_feeders(city, grid, market)
+        self.feeders, self.base_load = build_feeders(city, grid, market), read_base_load(grid, market)
         self.sites = build_sites(city, fleet, self.feeders, charging, market=market, seed=seed, dc_eta=known["dc_eta"])
         kinds = [SITE_KINDS[k] for k in self.sites.site_kind]
         self.load = GridLoad(kinds, self.sites.site_feeder, interval_ms=grid.interval_min * 60_000)

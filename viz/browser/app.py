@@ -15,11 +15,18 @@ from viz.browser.layer import Layer
 from viz.browser.live import PageModel, Setup, View, model_params
 from viz.browser.replay import Replay
 
+ROOM = """
+.v-navigation-drawer { min-width: min(300px, 85vw) !important; }
+.v-navigation-drawer .v-card { margin: 6px !important; }
+"""
+"""Solara's drawer takes 400 px of any window; the map and the charts need them."""
+
 
 @solara.component
 def Page() -> None:  # noqa: N802 - a component is written like a class
     """One browser session."""
     opening = serve.opening
+    solara.Style(ROOM)
     solara.Title(f"Fleet twin: {opening.title}")
     if opening.runs:
         Runs(opening.runs)
@@ -61,7 +68,10 @@ def Live() -> None:  # noqa: N802 - a component is written like a class
     else:
         setup = made
         params = solara.use_memo(lambda: model_params(setup.base, setup), [setup])
-        SolaraViz(model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=100)
+        with solara.Column(style={"display": "none"}):  # its bar and drawer are elsewhere; what stays here is empty
+            SolaraViz(
+                model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=100
+            )
         solara.display(setup.view.widget)
         Command(setup, model)
 

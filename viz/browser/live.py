@@ -12,9 +12,9 @@ import numpy as np
 
 from maps.network import CityMap
 from runs.scenario import Scenario
-from twin.charging.policies import POLICIES
 from twin.fleet.fleet import Kind, State
 from twin.model import Twin
+from twin.settings import POLICY_NAMES
 from twin.world import World
 from viz.browser.layer import Feed, Layer
 from viz.browser.packet import pack
@@ -47,7 +47,7 @@ KNOBS = (
     Knob("epower", "fleet.epower", "e-POWER share"),
     Knob("propilot", "fleet.propilot", "ProPILOT share"),
     Knob("connected", "fleet.connected", "connected share"),
-    Knob("policy", "charging.policy", "charging policy"),
+    Knob("policy", "charging.policy", "charging policy", choices=POLICY_NAMES),
     Knob("home_kw", "charging.home_kw", "home socket kW", 2, 11, 0.5),
     Knob("home_access", "charging.home_access", "home sockets"),
     Knob("fast_sites", "charging.extra_fast_sites", "extra fast sites", 0, 20, 1, whole=True),
@@ -61,21 +61,19 @@ KNOBS = (
 """The main parameters; every other key stays what the scenario says."""
 
 
-def choices_of(key: str) -> tuple[str, ...]:
-    """The words that a key of the scenario allows, none when it is not a choice of words.
+def choices_of(knob: Knob) -> tuple[str, ...]:
+    """The words that a knob chooses from, none when it is a number.
 
     Examples
     --------
-    >>> "timer" in choices_of("charging.policy")
-    True
+    >>> choices_of(Knob("service_class", "cloud.service_class", "telemetry"))
+    ('basic', 'bev', 'rich')
     """
     import typing
 
-    room, _, name = key.partition(".")
-    if not name:
-        return ()
-    if key == "charging.policy":  # a name of the table, or a file of the user's
-        return tuple(POLICIES)
+    room, _, name = knob.key.partition(".")
+    if knob.choices or not name:
+        return knob.choices
     allowed = type(Scenario.model_fields[room].default).model_fields[name].annotation
     return tuple(typing.get_args(allowed)) if typing.get_origin(allowed) is typing.Literal else ()
 
@@ -102,10 +100,12 @@ def model_params(base: Scenario, setup: Setup) -> dict[str, Any]:
 
     made: dict[str, Any] = {"setup": setup}
     for knob in KNOBS:
-        start, choices = shown_value(base, knob), choices_of(knob.key)
+        start, choices = shown_value(base, knob), choices_of(knob)
         label = knob.label + (" (market)" if value_of(base, knob) is None else "")
         if choices:
-            made[knob.name] = {"type": "Select", "label": label, "value": start, "values": list(choices)}
+            # a scenario may also name a policy of its own: FILE.py:FUNCTION
+            values = list(dict.fromkeys([*choices, start]))
+            made[knob.name] = {"type": "Select", "label": label, "value": start, "values": values}
             continue
         low, high = min(knob.low, start), max(knob.high, start)
         made[knob.name] = Slider(

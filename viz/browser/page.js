@@ -133,7 +133,7 @@ class Page {
         this.unseen = undefined;
       }
     }
-    if (this.chartsStale && (!this.chartsAt || now - this.chartsAt > 180)) { this.chartsAt = now; this.chartsStale = false; this.drawCharts(); }
+    if (this.chartsStale && (!this.chartsAt || now - this.chartsAt > (this.replay ? 180 : 1000))) { this.chartsAt = now; this.chartsStale = false; this.drawCharts(); }
   }
 
   civil(t) {

@@ -203,6 +203,7 @@ class Cameras:
         place[moved] = np.arange(len(moved))
         shots = np.empty((moments + 1, len(moved), 2), np.uint16)
         seen = None
+        first = first_of(car)
         for k, at in enumerate(np.linspace(t0_ms, world.now_ms, moments + 1)):
             here_x, here_y = x.copy(), y.copy()
             seen = world.streets.positions(int(at))
@@ -210,7 +211,7 @@ class Cameras:
             row = place[seen.vehicle[own]]
             here_x[row], here_y[row] = seen.x[own], seen.y[own]
             # the first link of the tick also stands for the moments before it was entered
-            on = np.flatnonzero((out > at) & ((enter <= at) | first_of(car)))
+            on = np.flatnonzero((out > at) & ((enter <= at) | first))
             share = np.clip((at - enter[on]) / np.maximum(out[on] - enter[on], 1), 0, 1)
             row = place[car[on]]
             here_x[row], here_y[row] = along(world.city.network, link[on], share * length[link[on]])

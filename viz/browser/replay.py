@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runs.comparison import CompareError, compare
-from runs.results import RunResult
+from runs.results import ResultsError, RunResult
 from twin.charging.site import SITE_KINDS
 from viz import series
 from viz.answers import answers
@@ -83,7 +83,7 @@ class Replay:
         """Paired differences other − self with intervals, as HTML; the reason when there are none."""
         try:
             found = compare(RunResult(self.folder.path), RunResult(other.folder.path))
-        except CompareError as error:
+        except (CompareError, ResultsError) as error:  # a folder may lack tables
             return f"<p>{html.escape(str(error))}</p>"
         return (
             f"<h3>Second run less first, paired by car</h3><pre style='overflow-x:auto'>{html.escape(str(found))}</pre>"
@@ -244,7 +244,10 @@ class Replay:
         kind, number = str(chosen.get("kind")), chosen.get("id")
         if kind not in {"car", "site"} or not isinstance(number, int) or isinstance(number, bool):
             return {"title": "Nothing there", "facts": [], "tables": []}
-        return self._car(number) if kind == "car" else self._site(number)
+        try:
+            return self._car(number) if kind == "car" else self._site(number)
+        except ResultsError as error:
+            return {"title": "Not in these results", "facts": [["why", str(error)]], "tables": []}
 
     def _car(self, car: int) -> dict[str, Any]:
         cars = RunResult(self.folder.path).table("cars")

@@ -78,11 +78,25 @@ def open_page(
     listener = listen(port)
     try:
         city = scenario.city(say=say) if scenario is not None else None
+        if scenario is not None:
+            warm(scenario, say)
         global opening  # noqa: PLW0603 - Solara finds the page by module name and can hand it nothing
         opening = Opening(scenario, city, tuple(runs))
         _serve(listener, ready)
     finally:
         listener.close()
+
+
+def warm(scenario: Scenario, say: Callable[[str], None] | None) -> None:
+    """Load the kernels, compiling those that no cache holds, so that the first press of play does not wait for it."""
+    if say is not None:
+        say("loading kernels (compiled once, which takes a minute or two)")
+    from maps.toy import toy_city
+
+    small = type(scenario)(map="toy", start=scenario.start, until="1h").but(fleet__cars=30, demand__other_traffic=0.1)
+    twin = small.build_on(toy_city(4))
+    for _ in range(3):
+        twin.step()
 
 
 def check_runs(runs: Sequence[Path]) -> None:
