@@ -76,8 +76,9 @@ def _read(path: Path, lon0: float, lat0: float) -> tuple[np.ndarray, np.ndarray,
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise CellFileError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        why = getattr(error, "strerror", None) or ("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
+        raise CellFileError(f"{path}: cannot be read ({why})") from None
     if not rows:
         raise CellFileError(f"{path}: is empty")
     header, first = [name.strip() for name in rows[0]], 2

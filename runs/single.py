@@ -346,14 +346,15 @@ def _write(
         )
         estimates = estimate_run(sample)
         ledger["summary"] = _disagreements(summary, {name: e.mean for name, e in estimates.items()}, log)
-        more, said = grid_tables(
-            world.charging, world.charging.base_load, written["sessions"], written["grid_load"],
-            seed=scenario.seed, start=scenario.start, simulated_s=world.now_ms / 1000,
-            interval_s=scenario.grid.interval_min * 60, over_share=scenario.grid.over_share,
-        )  # fmt: skip
-        for table in more:
-            folder.write_table(table.name, to_arrow(table))
-        summary["grid"] = {**summary["grid"], **said}
+        if world.charging is not None:
+            more, said = grid_tables(
+                world.charging, world.charging.base_load, written["sessions"], written["grid_load"],
+                seed=scenario.seed, start=scenario.start, simulated_s=world.now_ms / 1000,
+                interval_s=scenario.grid.interval_min * 60, over_share=scenario.grid.over_share,
+            )  # fmt: skip
+            for table in more:
+                folder.write_table(table.name, to_arrow(table))
+            summary["grid"] = {**summary["grid"], **said}
         summary["estimates"] = {name: e.to_dict() for name, e in estimates.items()}
     folder.write_json("summary.json", summary)
     status, why = _verdict(summary, ledger, stopped=stopped)

@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -346,8 +347,11 @@ def named(folder: Path) -> Iterator[tuple[str, Path, str]]:
         "external",
     )
     yield "osm", put("deep.osm", '<osm version="0.6">' + "<a>" * 100_000), "deep.osm"
-    yield "osm", put("zeros.osm.gz", gzip.compress(b"\0" * 300_000_000, 9)), "zeros"
-    yield "osm", put("zeros.osm.bz2", bz2.compress(b" " * 300_000_000)), "zeros"
+    zeros, blanks = zlib.compressobj(9, wbits=31), bz2.BZ2Compressor()  # in parts: memory is limited here too
+    parts = [zeros.compress(bytes(1_000_000)) for _ in range(300)]
+    yield "osm", put("zeros.osm.gz", b"".join([*parts, zeros.flush()])), "zeros"
+    parts = [blanks.compress(b" " * 1_000_000) for _ in range(300)]
+    yield "osm", put("zeros.osm.bz2", b"".join([*parts, blanks.flush()])), "zeros"
     yield "osm", put("noway.osm", '<osm version="0.6"><node id="1" version="1" lat="1" lon="1"/></osm>'), "no"
     yield "osm", put("empty.osm", ""), "empty"
     yield "osm", put("utf16.osm", osm.encode("utf-16")), ""

@@ -29,6 +29,7 @@ class FakeWorld:
         self.stuck = 0
         self.residual: dict[str, int] = {"cars": 0, "joules": 0}
         self.power_kw = 6.0
+        self.charging = None  # no feeders
         self.finished = 0
         self.tick_wall_s = 0.0
         self.at_tick: Callable[[int], None] = lambda tick: None

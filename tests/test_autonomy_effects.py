@@ -128,14 +128,14 @@ def test_steady_cars_spend_less_at_the_wheel_and_the_books_close() -> None:
     assert 0.9 < saved[1] / saved[0] < 0.97
 
 
-def fleet_of(**knobs: object) -> Twin:
+def fleet_of(*, cars: int = 150, traffic: float = 0.2, hours: int = 12, **knobs: object) -> Twin:
     city = toy_city(7, homes=200, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0))
     twin = Twin(
         city,
-        fleet=FleetSettings(cars=150, propilot=1.0),
-        demand=DemandSettings(other_traffic=0.2, outside=0.9),
+        fleet=FleetSettings(cars=cars, propilot=1.0),
+        demand=DemandSettings(other_traffic=traffic, outside=0.9),
         autonomy=AutonomySettings(use=3.0, **knobs),
-        until_s=12 * 3600,
+        until_s=hours * 3600,
     )
     while not twin.world.done:
         twin.step()
@@ -159,9 +159,10 @@ def test_each_effect_can_be_switched_off_and_all_off_leaves_the_world_alone() ->
 
 def test_in_a_world_engaged_cars_that_keep_long_gaps_hold_up_those_behind(tmp_path: Path) -> None:
     rules = tmp_path / "gaps.toml"
-    rules.write_text("[effects]\ntime_gap_s = [60, 60, 60]\n", "utf-8")
+    rules.write_text("[effects]\ntime_gap_s = [30, 30, 30]\n", "utf-8")
     only = {"affects_headway": True, "affects_speed": False, "affects_energy": False, "rules": str(rules)}
-    slow, free = fleet_of(**only), fleet_of(**(only | {"affects_headway": False}))
+    many = {"cars": 1500, "traffic": 0.5, "hours": 9}
+    slow, free = fleet_of(**many, **only), fleet_of(**many, **(only | {"affects_headway": False}))
     assert slow.world.fleet.engaged_mm.sum() > 0
     assert slow.world.fleet.drive_ms.sum() > free.world.fleet.drive_ms.sum()
 

@@ -151,8 +151,8 @@ def test_two_finished_runs_side_by_side(tmp_path: Path, context: Any) -> None:
         page.wait_for_timeout(200)
         before = page.evaluate(drawn)
         hours.first.fill(str(3 * 3600))
-        page.wait_for_timeout(200)
-        assert page.evaluate(drawn) != before, "links differ by the hour"
+        other = "was => document.querySelector('canvas.below').toDataURL() !== was"
+        page.wait_for_function(other, arg=before)  # links differ by the hour
         leave(page)
     finally:
         server.close()

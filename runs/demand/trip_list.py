@@ -154,6 +154,10 @@ def read_table(path: Path) -> pa.Table:
         raise DemandFileError(f"{path}: is no regular file; valid are CSV and Parquet files")
     try:
         parquet = path.suffix.lower() in (".parquet", ".pq")
+        if not parquet:
+            with path.open("rb") as file:
+                if any(b"\0" in part for part in iter(lambda: file.read(1 << 20), b"")):
+                    raise DemandFileError(f"{path}: holds NUL characters; valid are CSV and Parquet files")
         table = pyarrow.parquet.read_table(path) if parquet else pyarrow.csv.read_csv(path)
         names = table.column_names
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:

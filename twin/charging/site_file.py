@@ -118,15 +118,18 @@ def read_own_sites(path: Path) -> list[OwnSite]:
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    reader = csv.DictReader(text.splitlines())
-    header = reader.fieldnames or []
+    try:
+        reader = csv.DictReader(text.splitlines())
+        header, lines = reader.fieldnames or [], list(reader)
+    except csv.Error as error:
+        raise ChargingError(f"{path}: cannot be read as CSV ({error})") from None
     for name in header:
         if name not in KEYS:
             raise ChargingError(f"{path}: unknown column {name!r}; valid: {', '.join(KEYS)}")
     for name in ("name", "lat", "lon", "connector"):
         if name not in header:
             raise ChargingError(f"{path}: no column {name}; valid: {', '.join(KEYS)}")
-    for number, row in enumerate(reader, start=2):
+    for number, row in enumerate(lines, start=2):
         if None in row:
             raise ChargingError(f"{path}, line {number}: more cells than columns")
         yield f"{path}, line {number}", row
