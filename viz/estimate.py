@@ -58,7 +58,7 @@ def draw_estimate(estimate: FleetEstimate, folder: Path | str) -> list[Path]:
 
 def _page(estimate: FleetEstimate, number: int) -> Figure:
     figure = new_figure(*_SIZE_IN, air_in=0.12)
-    figure.get_layout_engine().set(rect=(0.02, 0.02, 0.96, 0.94))  # type: ignore[union-attr, call-arg]
+    figure.set_layout_engine("none")  # a table and long titles have no place in an automatic layout
     title = f"The {estimate.year} fleet, {_name(estimate.case)}"
     figure.text(0.04, 0.975, drawable(title), fontsize=15, fontweight="bold", va="top")
     markets = ", ".join(estimate.evidence.means)
@@ -73,13 +73,23 @@ def _name(case: str) -> str:
 
 def _answers(e: FleetEstimate) -> Figure:
     figure = _page(e, 1)
-    grid = figure.add_gridspec(4, 3, height_ratios=(0.5, 1.2, 1.2, 1.2))
+    grid = figure.add_gridspec(
+        4,
+        3,
+        height_ratios=(0.45, 1.2, 1.0, 1.35),
+        left=0.09,
+        right=0.97,
+        top=0.905,
+        bottom=0.03,
+        hspace=0.42,
+        wspace=0.38,
+    )
     for k, (name, factor, unit, title) in enumerate(_ANSWERS):
         ax = figure.add_subplot(grid[0, k])
         ax.axis("off")
         v = e.now.figures["covered"][name]
-        ax.set_title(title, fontsize=9)
-        ax.text(0, 0.62, f"{_short(v.mean * factor)} {unit}", fontsize=15, fontweight="bold", va="center")
+        ax.set_title(title, fontsize=8.5)
+        ax.text(0, 0.62, f"{_short(v.mean * factor)} {unit}", fontsize=13, fontweight="bold", va="center")
         ax.text(0, 0.2, f"{_short(v.low * factor)} to {_short(v.high * factor)}", color=MUTED, va="center")
     _load(figure.add_subplot(grid[1, :]), e)
     for k, (name, factor, unit, title) in enumerate(_ANSWERS):
@@ -128,7 +138,7 @@ def _path(ax: Axes, e: FleetEstimate, name: str, factor: float, unit: str, title
             capsize=2,
             label=label,
         )
-    ax.set_title(title, fontsize=9)
+    ax.set_title(title, fontsize=8.5)
     ax.set_ylabel(unit)
     ax.set_ylim(bottom=0)
     ax.set_xticks([a.year for a in e.path[e.case]])
@@ -143,7 +153,7 @@ def _figures(ax: Axes, e: FleetEstimate) -> None:
     scopes = [*e.evidence.means, "covered"]
     rows = [[WORDS[name], *(_cell(e.now.figures[s][name]) for s in scopes)] for name in WORDS]
     table = ax.table(
-        rows, colLabels=["", *scopes], loc="upper left", cellLoc="right", colWidths=[0.28, *[0.18] * len(scopes)]
+        rows, colLabels=["", *scopes], loc="upper center", cellLoc="right", colWidths=[0.26, *[0.2] * len(scopes)]
     )
     _plain(table)
 
@@ -169,15 +179,25 @@ def _cell(v: object) -> str:
 
 def _grounds(e: FleetEstimate) -> Figure:
     figure = _page(e, 2)
-    grid = figure.add_gridspec(3, 2, height_ratios=(1.25, 1.1, 1.0))
+    grid = figure.add_gridspec(
+        3, 2, height_ratios=(1.2, 1.1, 0.9), left=0.2, right=0.96, top=0.905, bottom=0.03, hspace=0.38, wspace=0.62
+    )
     for k, name in enumerate(("grid_gwh_per_day", "cloud_pb_per_month")):
         _moves(figure.add_subplot(grid[0, k]), e, name)
     _moves(figure.add_subplot(grid[1, 0]), e, "autonomy_share")
     _classes(figure.add_subplot(grid[1, 1]), e)
     ax = figure.add_subplot(grid[2, :])
     ax.axis("off")
-    ax.set_title("What it rests on")
-    ax.text(0, 0.98, drawable("\n".join(_notes(e))), va="top", fontsize=8.5, linespacing=1.45, transform=ax.transAxes)
+    ax.set_title("What it rests on", x=-0.16)
+    ax.text(
+        -0.16,
+        0.98,
+        "\n".join(_wrapped(note, 112) for note in _notes(e)),
+        va="top",
+        fontsize=8.5,
+        linespacing=1.45,
+        transform=ax.transAxes,
+    )
     return figure
 
 
@@ -187,17 +207,17 @@ def _moves(ax: Axes, e: FleetEstimate, name: str) -> None:
     parts = e.now.moves[name][:8]
     rows = np.arange(len(parts))
     ax.barh(rows, [100 * share for _, share in parts], color=OKABE_ITO[0], height=0.7)
-    ax.set_yticks(rows, [drawable(_wrapped(what)) for what, _ in parts], fontsize=7.5)
+    ax.set_yticks(rows, [_wrapped(what, 24) for what, _ in parts], fontsize=7.5)
     ax.set_ylim(max(len(parts), 1) - 0.4, -0.6)
     ax.set_xlim(0, 100)
     ax.set_xlabel("% of the variance")
     ax.set_title(f"What moves: {WORDS[name]}", fontsize=9.5)
 
 
-def _wrapped(text: str) -> str:
+def _wrapped(text: str, width: int) -> str:
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, 24))
+    return "\n".join(drawable(line) for line in textwrap.wrap(text, width))
 
 
 def _classes(ax: Axes, e: FleetEstimate) -> None:
