@@ -276,7 +276,7 @@ def _links(folder: Path, random: np.random.Generator, links: dict[str, np.ndarra
         link_id=np.tile(links["id"], hours),
         hour=hour,
         vehicles=vehicles,
-        mean_speed_kmh=np.where(vehicles > 0, 31.5, np.nan),
+        mean_speed_kmh=np.where(vehicles > 0, 31.5 / (1 + busy), np.nan),  # slow in the rush
         travel_time_s=np.full(n * hours, 14.0),
         queue=np.zeros(n * hours),
     )

@@ -136,7 +136,7 @@ class Replay:
         speed = np.full((self.hours, n), QUIET, np.uint8)
         load = np.zeros((self.hours, n), np.uint8)
         names = self.folder.columns("map")
-        if not self.folder.columns("links") or "free_speed_kmh" not in names:
+        if not self.folder.columns("links"):
             return speed, load, [""] * LOAD_LEVELS
         found = self.folder.table("links", ("link_id", "hour", "vehicles", "mean_speed_kmh"))
         order = np.argsort(self.streets.link_id, kind="stable")
@@ -146,13 +146,16 @@ class Replay:
         known = (self.streets.link_id[row] == ids) & (hour < self.hours)
         row, hour = row[known], hour[known]
         vehicles = np.asarray(found["vehicles"], float)[known]
-        free = np.asarray(self.folder.table("map", ("free_speed_kmh",))["free_speed_kmh"], float)
+        free = np.full(n, np.inf)  # a map without free speeds: the link's fastest hour stands for it
+        if "free_speed_kmh" in names:
+            free = np.asarray(self.folder.table("map", ("free_speed_kmh",))["free_speed_kmh"], float)
         went = np.asarray(found["mean_speed_kmh"], float)[known]
         # empty streets are driven at a share of the limit: the fastest hour of the link is its free speed
         best = np.zeros(n)
         np.maximum.at(best, row, np.nan_to_num(went))
         best = np.where(best > 0, np.minimum(best, free), free)
-        ratio = np.rint(200 * went / best[row])
+        with np.errstate(invalid="ignore"):  # links that nobody drove have no ratio
+            ratio = np.rint(200 * went / best[row])
         speed[hour, row] = np.where(np.isfinite(ratio), np.clip(np.nan_to_num(ratio), 0, 200), QUIET).astype(np.uint8)
         used = vehicles[vehicles > 0]
         if not len(used):
