@@ -38,6 +38,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+import twin  # noqa: F401  (chooses the folder of compiled kernels, before TWIN_CACHE is another)
+
 from maps.toy import toy_city
 from runs import cli
 from tests.osm_text import osm_text
