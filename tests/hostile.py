@@ -39,7 +39,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 import twin  # noqa: F401  (chooses the folder of compiled kernels, before TWIN_CACHE is another)
-
 from maps.toy import toy_city
 from runs import cli
 from tests.osm_text import osm_text
@@ -143,10 +142,10 @@ def _checkpoint() -> bytes:
     from twin import checkpoint_file
     from twin.checkpoint import capture, fingerprint
 
-    twin = crowded(city(), until_s=7200)
-    fresh = fingerprint(twin)
-    twin.step()
-    state, file = capture(twin, fresh), io.BytesIO()
+    model = crowded(city(), until_s=7200)
+    fresh = fingerprint(model)
+    model.step()
+    state, file = capture(model, fresh), io.BytesIO()
     checkpoint_file.write(file, {"tree": state.tree, "unsaved": state.unsaved}, state.arrays)
     return file.getvalue()
 
