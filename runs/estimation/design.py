@@ -97,7 +97,8 @@ class Design:
                 for day in _DAYS:
                     base = self._scenario(a, season, day, sample)
                     share = a["weight"] * season["share"] * self.table["day"][day] / size["replications"]
-                    seeds = range(seed, seed + size["replications"])
+                    first = self._seed(seed, a, season, day)
+                    seeds = range(first, first + size["replications"])
                     found += [_planned(a, base.but(seed=s), season["name"], day, share) for s in seeds]
         found += self._varied(sample, seed, skip or {})
         return found
@@ -111,7 +112,7 @@ class Design:
             if not varied or a["market"] in done or a["scenario"] in skip:
                 continue
             done.add(a["market"])
-            base = self._scenario(a, season, "weekday", sample).but(seed=seed)
+            base = self._scenario(a, season, "weekday", sample).but(seed=self._seed(seed, a, season, "weekday"))
             for assumption in self.table["assumption"]:
                 for side in ("low", "high"):
                     value = assumption[side]
@@ -131,6 +132,13 @@ class Design:
             and (r.city, r.season, r.day, r.scenario.seed)
             == (planned.city, planned.season, planned.day, planned.scenario.seed)
         )
+
+    def _seed(self, seed: int, archetype: Mapping[str, Any], season: Mapping[str, Any], day: str) -> int:
+        """Seed of a cell's first replication: no two cells see the same cars, which intervals rest on."""
+        cells = [
+            (a["scenario"], s["name"], d) for a in self.table["archetype"] for s in self.table["season"] for d in _DAYS
+        ]
+        return seed + 1000 * cells.index((archetype["scenario"], season["name"], day))
 
     def _scenario(
         self, archetype: Mapping[str, Any], season: Mapping[str, Any], day: str, sample: Mapping[str, Any]
