@@ -5,6 +5,7 @@ import pytest
 
 from runs.estimates import Estimate
 from runs.estimation import answer as a
+from runs.estimation import report
 from runs.estimation.design import Design, DesignError
 from runs.estimation.records import LEVELS, TYPES, Records, type_of
 from runs.estimation.scaling import FIGURES, Weights, means_of, weights_of
@@ -125,6 +126,26 @@ def test_an_assumption_moves_only_what_it_moved(evidence):
     assert sum(share.values()) == pytest.approx(1.0)
 
 
+def test_distance_moves_all_that_adds_up_where_it_is_moved(evidence):
+    bounds = {"name": "km", "of": "distance", "low": {"europe": 0.5}, "high": {"europe": 2.0}}
+    moved = a.answer(evidence, "actual", 2022, cohort_assumptions=[{**bounds, "confidence": "assumption"}])
+    still = a.answer(evidence, "actual", 2022)
+
+    def ends(found, market, name):
+        v = found.figures[market][name]
+        return v.low, v.mean, v.high
+
+    for name in FIGURES:
+        assert ends(moved, "japan", name) == pytest.approx(ends(still, "japan", name))
+        before, after = (ends(found, "europe", name) for found in (still, moved))
+        assert after[1] == pytest.approx(before[1])
+        if name == "autonomy_share":
+            assert after == pytest.approx(before)
+        else:
+            assert after[2] / before[2] > 1.2, name
+            assert after[0] / before[0] < 0.9, name
+
+
 def test_less_known_is_wider():
     z = a.normal(1, 0, 4000)
     spread = [
@@ -174,6 +195,9 @@ def test_bad_input(evidence):
         a.answer(evidence, "dream", 2022)
     with pytest.raises(DesignError, match="valid: full, quick"):
         Design.load("tiny")
+    for cars in (0, -5, 99, 20_000):
+        with pytest.raises(DesignError, match="valid: 100 to 16,384"):
+            Design.load("quick").runs(cars=cars)
     with pytest.raises(CaseError, match="valid: survival"):
         a.answer(
             evidence,
@@ -181,6 +205,14 @@ def test_bad_input(evidence):
             2022,
             cohort_assumptions=[{"name": "x", "of": "y", "low": 0, "high": 1, "confidence": "assumption"}],
         )
+
+
+def test_a_bad_case_is_refused_before_any_run(monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "execute", lambda *_a, **_k: pytest.fail("runs were begun"))
+    for case, year, words in (("pland", 2022, "no case 'pland'"), ("actual", 2030, "valid: 2010 to 2023")):
+        with pytest.raises(CaseError, match=words):
+            report.estimate(case=case, year=year, out=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_design_covers_the_year():
@@ -191,6 +223,10 @@ def test_the_design_covers_the_year():
         for market in ("japan", "europe", "us"):
             assert sum(r.weight for r in own if r.market == market) == pytest.approx(1.0, abs=1e-4)
         assert len({r.key for r in runs}) == len(runs)
+        # intervals take runs of the answers for independent: no two have the same cars
+        assert len({r.scenario.seed for r in own}) == len(own)
+        left_out = {r.key for r in design.runs(skip={"kyoto": "no map"})}
+        assert left_out < {r.key for r in runs}
         moved = [r for r in runs if r.assumption]
         assert moved
         for r in moved:

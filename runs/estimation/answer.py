@@ -269,6 +269,9 @@ class _Parts:
         self.part = {m: np.ones(1 + evidence.draws) for m in covered}
         if not self.adds:
             self.part = {m: million_km_per_day(evidence.means[m], base[m]) for m in covered}
+        # no load curve peaks below its own mean
+        energy = FIGURES["grid_gwh_per_day"][2]
+        self.least = {m: float(energy(evidence.means[m], base[m])[0]) / 24 for m in covered}
         n = evidence.draws
         self.factors: dict[str, dict[str, Floats]] = {}
         for row, (what, (known, ratio)) in enumerate(evidence.effects.items()):
@@ -300,7 +303,7 @@ class _Parts:
         value = self.value[market]
         own, draws = float(value[0]), value[1:]
         if self.name == "grid_peak_gw":
-            return np.maximum(2 * own - draws, 0.0)
+            return np.maximum(2 * own - draws, self.least[market])
         if not (draws > 0).any():
             return np.full_like(draws, own)
         return np.asarray(own * own / np.where(draws > 0, draws, draws[draws > 0].min()))

@@ -9,11 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from runs.estimates import MOST_GROUPS
 from runs.scenario import Scenario
 from twin.charging.access import home_access
 from twin.demand.market import WEEKDAY, WEEKEND, habits
 
 SIZES = ("full", "quick")
+LEAST_CARS, MOST_CARS = 100, 8 * MOST_GROUPS
+"""Cars of a run: fewer leave types of car without one, more do not fit into the records."""
 _DAYS = {"weekday": WEEKDAY, "weekend": WEEKEND}
 
 
@@ -85,9 +88,16 @@ class Design:
             Cars of a run instead of the design's.
         skip : mapping of scenario name to reason, optional
             Cities that cannot run here.
+
+        Raises
+        ------
+        DesignError
+            When so many cars cannot be.
         """
         size = self.table["size"][self.size]
-        sample = {**self.table["sample"], "cars": cars or size["cars"]}
+        if cars is not None and not LEAST_CARS <= cars <= MOST_CARS:
+            raise DesignError(f"{cars} cars a run; valid: {LEAST_CARS} to {MOST_CARS:,}")
+        sample = {**self.table["sample"], "cars": size["cars"] if cars is None else cars}
         found = []
         # long runs (those that the small design leaves out) first, so that no core idles at the end
         for a in sorted(self.archetypes, key=lambda a: a.get("quick", True)):

@@ -16,7 +16,7 @@ from runs.estimation.execute import execute
 from runs.estimation.records import RecordError, Records, records_of
 from runs.estimation.scaling import FIGURES
 from runs.results import RunResult
-from twin.fleet.cases import MARKETS, CaseError
+from twin.fleet.cases import MARKETS, CaseError, load_case, project_models
 
 YEARS = (2018, 2019, 2020, 2021, 2022)
 MAIN = ("grid_gwh_per_day", "grid_peak_gw", "autonomy_share", "cloud_pb_per_month", "cloud_peak_gbit_s")
@@ -125,6 +125,9 @@ def estimate(
     design = Design.load("quick" if quick else "full")
     if not 2010 <= year <= 2023:
         raise CaseError(f"year {year}; valid: 2010 to 2023")
+    beside = "plan" if case == "actual" else "actual"
+    for name in (case, beside):  # what is wrong with a case is said before an hour of runs
+        load_case(name, project_models())
     skipped: dict[str, str] = {}
     if folders:
         found = [r if isinstance(r, RunResult) else RunResult.open(r) for r in folders]
@@ -140,7 +143,6 @@ def estimate(
         evidence = _designed(runs, design, Path(out))
         n_runs, size = len(runs), design.size
     assumptions = design.table["cohort_assumption"]
-    beside = "plan" if case == "actual" else "actual"
     years = [y for y in YEARS if y < year] + [year]
     path = {name: [answer(evidence, name, y, cohort_assumptions=assumptions) for y in years] for name in (case, beside)}
     last = {name: answers[-1] for name, answers in path.items()}
