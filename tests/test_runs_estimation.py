@@ -1,14 +1,18 @@
 """Estimates of a fleet from drawn cars: scaling, cases, assumptions, what is refused. Intervals have a file of their own."""
 
+import signal
+
 import numpy as np
 import pytest
 
+from runs.cli import main
 from runs.estimates import Estimate
 from runs.estimation import answer as a
 from runs.estimation import report
 from runs.estimation.design import Design, DesignError
 from runs.estimation.records import LEVELS, TYPES, Records, type_of
 from runs.estimation.scaling import FIGURES, Weights, means_of, weights_of
+from runs.sweeping.local import Stopped
 from twin.fleet.cases import CaseError, load_case, project_models
 from twin.fleet.cohorts import Cohorts, cohorts
 
@@ -213,6 +217,18 @@ def test_a_bad_case_is_refused_before_any_run(monkeypatch, tmp_path):
         with pytest.raises(CaseError, match=words):
             report.estimate(case=case, year=year, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stop_says_that_the_same_command_goes_on(monkeypatch, capfd, tmp_path, signum, code):
+    def stopped(*_a, **_k):
+        raise Stopped(signum)
+
+    monkeypatch.setattr(report, "execute", stopped)
+    assert main(["estimate", "--quick", "--out", str(tmp_path)]) == code
+    said = capfd.readouterr()
+    assert said.err.splitlines() == [f"twin: stopped by {signum.name}; the same command goes on"]
+    assert said.out == ""
 
 
 def test_the_design_covers_the_year():
