@@ -272,6 +272,7 @@ def estimate_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of runs and answers; default results/estimate[-quick].")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run; run nothing.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -284,6 +285,9 @@ def estimate_command(
 
     _talk(verbose=verbose)
     place = out or Path("results") / ("estimate-quick" if quick else "estimate")
+    if dry_run and not folders:
+        _print(report.to_do(quick=quick, cars=cars, out=place))
+        return DONE
     try:
         found = report.estimate(
             *(folders or ()),

@@ -1,5 +1,6 @@
-"""Estimates of a fleet from drawn cars: scaling, cases, assumptions, what is refused. Intervals have a file of their own."""
+"""Estimates of a fleet from drawn cars: scaling, cases, assumptions, the design, what is refused."""
 
+import re
 import signal
 
 import numpy as np
@@ -9,7 +10,7 @@ from runs.cli import main
 from runs.estimates import Estimate
 from runs.estimation import answer as a
 from runs.estimation import report
-from runs.estimation.design import Design, DesignError
+from runs.estimation.design import Design, DesignError, cannot_run
 from runs.estimation.records import LEVELS, TYPES, Records, type_of
 from runs.estimation.scaling import FIGURES, Weights, means_of, weights_of
 from runs.sweeping.local import Stopped
@@ -217,6 +218,16 @@ def test_a_bad_case_is_refused_before_any_run(monkeypatch, tmp_path):
         with pytest.raises(CaseError, match=words):
             report.estimate(case=case, year=year, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_says_what_there_is_to_do(capfd, tmp_path):
+    assert main(["estimate", "--quick", "--dry-run", "--out", str(tmp_path / "new")]) == 0
+    said = capfd.readouterr().out
+    design = Design.load("quick")
+    runs = design.runs(skip=cannot_run(design))
+    assert said.startswith(f"{len(runs)} runs of 1,500 cars, 0 of them done in ")
+    assert sum(int(n) for n in re.findall(r": (\d+) runs", said)) == len(runs)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -17,7 +17,13 @@ def estimate() -> FleetEstimate:
     cities = [("kyoto", "japan"), ("columbus", "us"), *((f"town{k}", "europe") for k in range(4))]
     evidence = evidence_of([(world(rng, 400, city=city, market=market), 1.0) for city, market in cities], draws=100)
     assumptions = [
-        {"name": "share of new cars with ProPILOT", "of": "fitted", "low": 0.7, "high": 1.3, "confidence": "assumption"},
+        {
+            "name": "share of new cars with ProPILOT",
+            "of": "fitted",
+            "low": 0.7,
+            "high": 1.3,
+            "confidence": "assumption",
+        },
         {"name": "kilometres that a car drives in a year", "of": "distance", "low": 0.9, "high": 1.2}
         | {"confidence": "derived"},
     ]

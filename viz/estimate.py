@@ -163,6 +163,8 @@ def _path(ax: Axes, e: FleetEstimate, name: str, factor: float, unit: str, title
 
 
 def _figures(ax: Axes, e: FleetEstimate) -> None:
+    from matplotlib.transforms import Bbox
+
     from runs.estimation.report import WORDS
 
     ax.axis("off")
@@ -175,7 +177,7 @@ def _figures(ax: Axes, e: FleetEstimate) -> None:
     table = ax.table(
         rows,
         colLabels=["", *(_market(s) for s in scopes)],
-        bbox=(-0.06, 0.0, 1.07, 1.0),
+        bbox=Bbox.from_bounds(-0.06, 0.0, 1.07, 1.0),
         cellLoc="right",
         colWidths=[first, *[(1 - first) / len(scopes)] * len(scopes)],
     )
@@ -290,8 +292,8 @@ def _notes(e: FleetEstimate) -> list[str]:
         notes.append(f"Not covered: {_market(market)}, {cars_there / 1e6:.2f} million cars ({why}).")
     notes += [
         "Cars of the runs are weighed by type, ProPILOT level and connection to the cohorts of sales (twin fleet).",
-        "Intervals: which cars and which cities were simulated, and each assumption moved down and up in paired runs; the "
-        "less is known about an assumption, the further its bounds are taken to be crossed.",
+        "Intervals: which cars and which cities were simulated, and each assumption moved down and up in paired runs.",
+        "The less is known about an assumption, the further its bounds are taken to be crossed.",
         *(line[0].upper() + line[1:] + "." for line in spread_lines(e.evidence)),
         "Cities of a market differ here in streets, chargers and climate; its habits are the same in all of them.",
         f"One over-the-air update to every connected car here: {_short(e.ota_pb[e.case])} PB.",

@@ -204,7 +204,10 @@ def answer(
     moved = {
         a["name"]: (
             a["confidence"],
-            {side: {m: _reweighed(case, a, _of_market(a[side], m), m, weigh) for m in covered} for side in ("low", "high")},
+            {
+                side: {m: _reweighed(case, a, _of_market(a[side], m), m, weigh) for m in covered}
+                for side in ("low", "high")
+            },
         )
         for a in cohort_assumptions
     }

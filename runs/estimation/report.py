@@ -12,7 +12,7 @@ import numpy as np
 from runs.estimates import Estimate, figure
 from runs.estimation.answer import Evidence, FleetAnswer, answer, difference, evidence_of
 from runs.estimation.design import Design, PlannedRun, cannot_run, target_of
-from runs.estimation.execute import execute
+from runs.estimation.execute import execute, finished
 from runs.estimation.records import RecordError, Records, records_of
 from runs.estimation.scaling import FIGURES
 from runs.results import RunResult
@@ -158,6 +158,22 @@ def estimate(
         size=size,
         skipped=skipped,
     )
+
+
+def to_do(*, quick: bool, cars: int | None, out: Path) -> Iterator[str]:
+    """What `estimate` would run, in words; nothing is run or written."""
+    design = Design.load("quick" if quick else "full")
+    skipped = cannot_run(design)
+    runs = design.runs(cars=cars, skip=skipped)
+    done = sum(finished(out, planned) for planned in runs)
+    of_each = runs[0].scenario.fleet.cars if runs else 0
+    yield f"{len(runs)} runs of {of_each:,} cars, {done} of them done in {out}"
+    for market in dict.fromkeys(r.market for r in runs):
+        own = [r for r in runs if r.market == market]
+        cities = ", ".join(dict.fromkeys(r.city for r in own))
+        moved = sum(bool(r.assumption) for r in own)
+        yield f"  {MARKET_WORDS[market]}: {len(own)} runs in {cities}; {moved} of them move an assumption"
+    yield from (f"not run: {city} ({why})" for city, why in skipped.items())
 
 
 def _given(results: Sequence[RunResult], design: Design) -> list[tuple[Records, float]]:
@@ -328,4 +344,4 @@ def write(e: FleetEstimate, target: Path) -> Path:
         return folder.publish({"status": "done"})
 
 
-__all__ = ["MARKETS", "FleetEstimate", "as_dict", "estimate", "lines", "write"]
+__all__ = ["MARKETS", "FleetEstimate", "as_dict", "estimate", "lines", "to_do", "write"]
