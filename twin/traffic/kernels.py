@@ -35,10 +35,10 @@ from twin.traffic.calendar_kernels import (
     inlined,
     next_due,
     pasted,
-    pop_far,
     push,
     push_far,
 )
+from twin.traffic.heap_kernels import heap_pop
 from twin.traffic.junction_kernels import METERED, SIGNAL, YIELDS, green, may_go_at
 from twin.traffic.processor_kernels import prefetch
 from twin.traffic.slot_kernels import head_slot, next_slot, place_after_head, slot_left
@@ -199,7 +199,7 @@ def advance(  # type: ignore[no-untyped-def]
         else:
             now = far_ms
             ident = key & ID_MASK
-            pop_far(far, clock)
+            clock[FAR_SIZE] = heap_pop(far, clock[FAR_SIZE])
         # Cache misses would be most of the time spent. An event some steps ahead is known already: what it
         # will touch is fetched link by link of the chain that leads there, one stage per event.
         if look_ahead:
