@@ -57,7 +57,7 @@ def test_all_books_close(day: Twin) -> None:
 
 
 def test_cars_that_leave_at_once_are_not_on_their_sockets_any_more() -> None:
-    """Of a morning's first tick: who drives off in it was on a socket overnight, and nobody is to plug in before that."""
+    """Who drives off in a morning's first tick was on a socket overnight, and nobody can plug in before that."""
     rooms = {
         "start": datetime(2022, 10, 12, 7),
         "fleet": FleetSettings(cars=1000, bev=1.0, epower=0.0),
