@@ -13,6 +13,7 @@ from mesa.visualization import SolaraViz
 from viz.browser import serve
 from viz.browser.layer import Layer
 from viz.browser.live import PageModel, Setup, View, model_params
+from viz.browser.panel import calm
 from viz.browser.replay import Replay
 
 ROOM = """
@@ -39,6 +40,7 @@ def Page() -> None:  # noqa: N802 - a component is written like a class
 @solara.component
 def Live() -> None:  # noqa: N802 - a component is written like a class
     """A twin of this session's own, built in the background while the page says so."""
+    calm()
     made, set_made = solara.use_state(None)
     model = solara.use_reactive(None)
 
@@ -70,7 +72,7 @@ def Live() -> None:  # noqa: N802 - a component is written like a class
         params = solara.use_memo(lambda: model_params(setup.base, setup), [setup])
         with solara.Column(style={"display": "none"}):  # its bar and drawer are elsewhere; what stays here is empty
             SolaraViz(
-                model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=100
+                model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=41
             )
         solara.display(setup.view.widget)
         Command(setup, model)

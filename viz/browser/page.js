@@ -88,6 +88,7 @@ class Page {
     if (!data) return;
     this.about = data;
     this.city.setCity(data);
+    this.minute = undefined;
     this.describe();
     this.chartsStale = true;
     this.credit.textContent = data.attribution;
@@ -96,8 +97,8 @@ class Page {
   takeFrame() {
     const frame = unpack(this.model.get("frame"));
     if (!frame || !this.about) return;
-    if (frame.reset) { this.history = COLUMNS.map(() => []); this.city.x = null; this.city.selected = null; this.city.speed = null; }
-    this.city.take(frame, performance.now());
+    if (frame.reset) { this.history = COLUMNS.map(() => []); this.city.x = null; this.select(null); this.city.speed = null; }
+    if (!this.city.take(frame, performance.now())) return;
     if (frame.speed) { this.city.speed = frame.speed; this.city.stale = true; }
     if (frame.cell_bps) this.city.cellBps = frame.cell_bps;
     this.city.siteOn = frame.site_on;
@@ -106,9 +107,7 @@ class Page {
     for (let r = 0; r < rows; r++) COLUMNS.forEach((_, c) => this.history[c].push(frame.rows[r * COLUMNS.length + c]));
     this.frame = frame;
     this.unseen = frame.seq;
-    this.updates += 1;
     this.chartsStale = true;
-    this.counts.textContent = frame.counts;
   }
 
   takeDay() {
@@ -126,8 +125,11 @@ class Page {
     if (this.replay) { if (this.running) this.advance(now); }
     else {
       const t = this.city.clock(now);
-      if (t !== undefined && this.about) this.clock.textContent = this.civil(t);
+      const minute = t === undefined ? undefined : Math.floor(t / 60);
+      if (this.about && minute !== this.minute) { this.minute = minute; this.write(this.clock, this.civil(60 * minute)); }
       if (this.unseen !== undefined) {
+        this.updates += 1;
+        this.write(this.counts, this.frame.counts);
         this.model.set("ack", this.unseen);
         this.model.save_changes();
         this.unseen = undefined;
@@ -135,6 +137,8 @@ class Page {
     }
     if (this.chartsStale && (!this.chartsAt || now - this.chartsAt > (this.replay ? 180 : 1000))) { this.chartsAt = now; this.chartsStale = false; this.drawCharts(); }
   }
+
+  write(where, text) { if (where.textContent !== text) where.textContent = text; }
 
   civil(t) {
     const at = new Date(Date.parse(this.about.start + "Z") + t * 1000);
@@ -161,7 +165,7 @@ class Page {
 
   controls() {
     if (!this.replay) {
-      const select = tag("select", { "aria-label": "Colour of cars", on: { change: () => { this.city.mode = select.value; this.drawLegend(); } } });
+      const select = tag("select", { "aria-label": "Colour of cars", on: { change: () => { this.city.mode = select.value; this.city.stale = true; this.drawLegend(); } } });
       for (const mode of Object.keys(MODES)) select.append(tag("option", { value: mode, textContent: mode }));
       select.dataset.testid = "colour";
       this.tools.append(tag("label", {}, "Cars by ", select));
@@ -235,13 +239,15 @@ class Page {
   // ------------------------------------------------------------ stories
 
   ask(found) {
-    this.city.selected = found;
+    this.select(found);
     this.asked = (this.asked || 0) + 1;
     this.model.set("pick", { ...found, n: this.asked });
     this.model.save_changes();
   }
 
-  forget() { this.city.selected = null; this.side.hidden = true; }
+  select(found) { this.city.selected = found; this.city.touched = true; }
+
+  forget() { this.select(null); this.side.hidden = true; }
 
   tell() {
     const story = this.model.get("story");
@@ -293,7 +299,8 @@ class Page {
     const sites = this.about.site_x.length, cells = this.about.cell_x.length;
     this.city.siteSize = Array.from(d.site_level.subarray(step * sites, (step + 1) * sites), (v) => v / 255);
     this.city.cellBps = d.cell_bps.subarray(step * cells, (step + 1) * cells);
-    this.clock.textContent = this.civil(seconds);
+    this.city.touched = true;
+    this.write(this.clock, this.civil(seconds));
     const kw = d.kw_total[step];
     this.counts.textContent = `${short(kw)} kW charging · links of the hour to ${clockText(this.about.start, (hour + 1) * 3600)} · positions of single cars are not kept in results`;
     this.chartsStale = true;
