@@ -27,14 +27,15 @@ ROOM = """
 def Page() -> None:  # noqa: N802 - a component is written like a class
     """One browser session."""
     opening = serve.opening
-    solara.Style(ROOM)
-    solara.Title(f"Fleet twin: {opening.title}")
-    if opening.runs:
-        Runs(opening.runs)
-    elif opening.scenario is not None:
-        Live()
-    else:
-        solara.Error("nothing to show: start the page with twin ui")
+    with solara.Column(gap="0px"):  # else every invisible part takes a gap of its own above the map
+        solara.Style(ROOM)
+        solara.Title(f"Fleet twin: {opening.title}")
+        if opening.runs:
+            Runs(opening.runs)
+        elif opening.scenario is not None:
+            Live()
+        else:
+            solara.Error("nothing to show: start the page with twin ui")
 
 
 @solara.component
@@ -70,12 +71,14 @@ def Live() -> None:  # noqa: N802 - a component is written like a class
     else:
         setup = made
         params = solara.use_memo(lambda: model_params(setup.base, setup), [setup])
-        with solara.Column(style={"display": "none"}):  # its bar and drawer are elsewhere; what stays here is empty
-            SolaraViz(
+        with solara.Column(gap="0px"):
+            shown = SolaraViz(
                 model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=41
             )
-        solara.display(setup.view.widget)
-        Command(setup, model)
+            # its bar and drawer are elsewhere; what stays here is empty
+            solara.v.Html(tag="div", style_="display: none", children=[shown])
+            solara.display(setup.view.widget)
+            Command(setup, model)
 
 
 @solara.component

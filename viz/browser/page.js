@@ -32,15 +32,16 @@ class Page {
     this.side = tag("aside", { className: "story", hidden: true });
     this.side.dataset.testid = "story";
     this.side.setAttribute("aria-live", "polite");
+    this.credit = tag("small", { className: "credit" });
     this.keys = tag("div", {});
-    this.legend = tag("details", { className: "legend", open: el.clientWidth > 480 || !el.clientWidth }, tag("summary", { textContent: "Legend" }), this.keys);
+    this.legend = tag("details", { className: "legend", open: true }, tag("summary", { textContent: "Legend" }), this.keys);
     this.panel = tag("div", { className: "charts" });
     this.panel.tabIndex = 0; // scrolls by keyboard
     this.panel.setAttribute("aria-label", "Charts");
-    this.body.append(this.stage, this.panel);
+    this.body.append(tag("div", { className: "map" }, this.stage, this.credit, this.legend), this.panel);
     this.root.append(this.bar, this.tools, this.body);
     this.city = new City(this.stage);
-    this.stage.append(this.legend, this.zoomButtons(), this.side);
+    this.stage.append(this.zoomButtons(), this.side);
     if (this.replay) Object.assign(this.city.layers, { load: true, congestion: false });
     this.controls();
     this.pointer();
@@ -154,7 +155,6 @@ class Page {
 
   zoomButtons() {
     const button = (text, label, call) => tag("button", { type: "button", textContent: text, "aria-label": label, title: label, on: { click: call } });
-    this.credit = tag("small", { className: "credit" });
     return tag("div", { className: "zoom" },
       button("+", "Zoom in", () => this.moved(() => this.city.zoom(1.6))),
       button("−", "Zoom out", () => this.moved(() => this.city.zoom(1 / 1.6))),
@@ -184,7 +184,6 @@ class Page {
     const what = tag("select", { "aria-label": "Kind of thing to find" }, tag("option", { value: "car", textContent: "car" }), tag("option", { value: "site", textContent: "site" }));
     const find = tag("form", { className: "find", on: { submit: (e) => { e.preventDefault(); this.ask({ kind: what.value, id: +number.value }); } } }, "Find ", what, number, tag("button", { textContent: "Show" }));
     this.tools.append(find, group);
-    this.stage.append(this.credit || "");
     this.drawLegend();
   }
 
@@ -263,6 +262,20 @@ class Page {
         tag("tbody", {}, ...t.rows.map((r) => tag("tr", {}, ...r.map((c) => tag("td", { textContent: c })))))));
     }
     this.side.replaceChildren(...parts);
+    this.reveal();
+  }
+
+  // The thing whose story is told, when it lies outside the map's part or under the story, comes to where it is seen.
+  reveal() {
+    const c = this.city, at = c.where(c.selected), q = c.ratio;
+    if (!at) return;
+    const stage = this.stage.getBoundingClientRect(), side = this.side.getBoundingClientRect();
+    const x = stage.left + at[0] / q, y = stage.top + at[1] / q, air = 14;
+    const seen = x > stage.left + air && x < stage.right - air && y > stage.top + air && y < stage.bottom - air;
+    if (seen && !(x > side.left - air && x < side.right + air && y > side.top - air && y < side.bottom + air)) return;
+    const below = side.width > 0.7 * stage.width; // a phone: the story takes the lower part
+    const tx = below ? stage.width / 2 : Math.max((side.left - stage.left) / 2, 40), ty = below ? Math.max((side.top - stage.top) / 2, 20) : stage.height / 2;
+    this.moved(() => c.pan(tx * q - at[0], ty * q - at[1]));
   }
 
   // ------------------------------------------------------------ a finished run
