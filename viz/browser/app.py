@@ -108,14 +108,15 @@ def Runs(paths: tuple[Path, ...]) -> None:  # noqa: N802 - a component is writte
         return lambda: [replay.close() for replay in shown]
 
     solara.use_effect(leave, [])
-    with solara.AppBar():
-        solara.AppBarTitle(f"Fleet twin: {serve.opening.title}")
-    with solara.ColumnsResponsive(
-        12, xlarge=[12] if len(shown) == 1 else [6, 6], large=[12] if len(shown) == 1 else [6, 6]
-    ):
-        for replay in shown:
-            with solara.Column(gap="0px"):
-                solara.HTML(tag="div", unsafe_innerHTML=replay.headline(), style="padding: 4px 10px")
-                solara.display(replay.widget)
-    if len(shown) == 2:
-        solara.HTML(tag="div", unsafe_innerHTML=shown[0].difference(shown[1]), style="padding: 4px 14px")
+    with solara.Column(gap="0px"):
+        with solara.AppBar():
+            solara.AppBarTitle(f"Fleet twin: {serve.opening.title}")
+        with solara.ColumnsResponsive(
+            12, xlarge=[12] if len(shown) == 1 else [6, 6], large=[12] if len(shown) == 1 else [6, 6]
+        ):
+            for replay in shown:
+                with solara.Column(gap="0px"):
+                    solara.HTML(tag="div", unsafe_innerHTML=replay.headline(), style="padding: 4px 10px")
+                    solara.display(replay.widget)
+        if len(shown) == 2:
+            solara.HTML(tag="div", unsafe_innerHTML=shown[0].difference(shown[1]), style="padding: 4px 14px")

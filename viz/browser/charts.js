@@ -84,8 +84,8 @@ class Chart {
     this.said = key;
     this.caption.replaceChildren();
     const title = document.createElement("b");
-    title.textContent = this.title;
-    this.caption.append(title, tag("small", { textContent: this.unit }));
+    title.append(`${this.title} `, tag("small", { textContent: this.unit }));
+    this.caption.append(title);
     series.forEach((s, k) => {
       if (!s.name) return;
       const item = document.createElement("span"), mark = document.createElement("i");

@@ -19,7 +19,7 @@ class Page {
     this.frames = 0;
     this.updates = 0;
     this.history = COLUMNS.map(() => []);
-    this.root = tag("div", { className: "twin" });
+    this.root = tag("div", { className: this.replay ? "twin replay" : "twin" });
     el.append(tag("div", { className: "twin-box" }, this.root));
     this.bar = tag("div", { className: "bar" });
     this.clock = tag("strong", { className: "clock", textContent: "–" });
@@ -195,6 +195,7 @@ class Page {
     if (L.load && this.day) entries.push(["Vehicles per link and hour", LOAD.map((c, k) => [this.day.load_keys[k], c])]);
     if (L.chargers) entries.push([this.replay ? "Charging power" : "Sites (filled: sockets taken)", Object.entries(SITE_COLOURS).filter(([k]) => this.replay || k !== "home").map(([k, c]) => [k, c])]);
     if (L.cells) entries.push(["Radio cells", [["size: bytes per second", "#a0487d"]]]);
+    if (this.replay) entries.push(["Single cars", [["results keep no positions; find a car by number for its story", "#ffffff"]]]);
     this.keys.replaceChildren(...entries.map(([title, keys]) => tag("div", {}, tag("b", { textContent: title }), ...keys.map(([name, colour]) => {
       const mark = tag("i"); mark.style.background = colour; return tag("span", {}, mark, name);
     }))));
@@ -315,7 +316,7 @@ class Page {
     this.city.touched = true;
     this.write(this.clock, this.civil(seconds));
     const kw = d.kw_total[step];
-    this.counts.textContent = `${short(kw)} kW charging · links of the hour to ${clockText(this.about.start, (hour + 1) * 3600)} · positions of single cars are not kept in results`;
+    this.counts.textContent = `${short(kw)} kW charging · links of the hour to ${clockText(this.about.start, (hour + 1) * 3600)}`;
     this.chartsStale = true;
   }
 
