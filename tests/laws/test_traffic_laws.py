@@ -172,7 +172,7 @@ def test_the_plain_rules_see_rings_signals_and_full_links() -> None:
     town = grid(2, 3, length_m=9.0, signals=True)
     routes = walks(town, rng, 60, 25)
     how = TrafficSettings(gridlock_s=3, junctions="priority")
-    alike = ([0] * 60, [1000] * 60, [1000] * 60)
+    alike = ([0] * 60, *([[1000] * 60] * 3))
     plain = reference(town, routes, *alike, how, signal_plan(town, how), right_of_way(town, how))
     plain.run(50_000)
     assert plain.rings > 0
