@@ -38,7 +38,9 @@ def test_our_graph_survives_the_graphml_of_osmnx(tmp_path: Path, turns: int) -> 
         assert getattr(back, name) == pytest.approx(getattr(network, name), abs=tolerance, rel=1e-3), name
     if turns:
         path.write_text(path.read_text().replace(f"(1, {after[1]})", "(1, 999)"), "utf-8")
-        with pytest.raises(MapError, match=r"town\.graphml: a forbidden turn names a link that is not there; valid are"):
+        with pytest.raises(
+            MapError, match=r"town\.graphml: a forbidden turn names a link that is not there; valid are"
+        ):
             read_graphml(path)
 
 

@@ -77,8 +77,8 @@ class Replay:
             f" <small style='color:#595959'>{html.escape(a.interval.replace('95 % interval', '95 %:'))}</small></span>"
             for a in answers(self.folder)
         ]
-        name = html.escape(self.folder.path.name)
-        return f"<div style='font-size:13.5px;line-height:1.4'><b style='font-size:16px'>{name}</b><br>{' '.join(said)}</div>"
+        name = f"<b style='font-size:16px'>{html.escape(self.folder.path.name)}</b>"
+        return f"<div style='font-size:13.5px;line-height:1.4'>{name}<br>{' '.join(said)}</div>"
 
     def difference(self, other: Replay) -> str:
         """Paired differences other − self with intervals, as HTML; the reason when there are none."""
