@@ -11,6 +11,7 @@ from runs.estimation import answer as a
 from runs.estimation.between import ASSUMED_SPREAD, LEAST_FREEDOM, Spread, factors, pooled
 from runs.estimation.records import LEVELS, TYPES, Records, records_of
 from runs.estimation.scaling import FIGURES, Weights
+from runs.results import RunResult
 from runs.scenario import Scenario
 from tests.test_runs_estimation import counted, some, truth, world
 
@@ -20,9 +21,9 @@ REPLICATIONS = 200
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Records:
+def town(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     """Every car of a town, driven and charged for a day."""
-    town = toy_city(12, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0), country="DE")
+    city = toy_city(12, length_m=300, homes=1500, rings_km=(2.0, 5.0, 10.0, 20.0, 40.0), country="DE")
     scenario = Scenario(name="whole", map="toy").changed(
         {
             "until": "24h",
@@ -36,9 +37,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Records:
             "demand.other_traffic": 0.0,
         }
     )
-    found = run(scenario, out=tmp_path_factory.mktemp("whole") / "run", city=town, checkpoint_s=None)
+    found = run(scenario, out=tmp_path_factory.mktemp("whole") / "run", city=city, checkpoint_s=None)
     assert found.status == "done"
-    return records_of(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(town: RunResult) -> Records:
+    return records_of(town)
 
 
 def estimates(part: Records, w: Weights, *, seed: int) -> dict[str, tuple[float, np.ndarray]]:
@@ -54,6 +60,21 @@ def test_a_census_is_the_truth(whole):
     for name, value in true.items():
         assert value > 0, name
         assert FIGURES[name][2](evidence.means["europe"], w)[0] == pytest.approx(value, rel=1e-9), name
+
+
+def test_fleets_charge_what_they_drive(town, whole):
+    """Meter energy of a day and what batteries lost in it, from the tables of the run, car by car."""
+    cars = town.table("cars").to_pandas().sort_values("car_id")
+    electric = (cars.powertrain == "bev").to_numpy()
+    efficiency = cars.charged_kwh.sum() / cars.meter_kwh.sum()
+    assert 0.7 < efficiency < 1
+    lost = ((cars.soc_start - cars.soc_end) * cars.battery_kwh / efficiency).to_numpy()
+    assert abs(lost[electric].sum()) > 0.02 * cars.meter_kwh.sum()  # a fleet that ends as it began would show nothing
+    drawn = whole.load_kw.sum(axis=1)
+    assert lost[electric].std() > 2  # kWh; sessions at one site are told apart to half of one
+    assert drawn[electric] == pytest.approx((cars.meter_kwh.to_numpy() + lost)[electric], abs=0.5)
+    assert drawn[electric].sum() == pytest.approx(cars.meter_kwh.sum() + lost[electric].sum(), rel=1e-6)
+    assert not drawn[~electric].any()
 
 
 def test_intervals_from_a_twentieth_of_the_simulated_cars_hold_the_truth(whole):
