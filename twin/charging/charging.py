@@ -20,6 +20,7 @@ from twin.charging.access import build_sites
 from twin.charging.breakdowns import Breakdowns
 from twin.charging.choice import Choice
 from twin.charging.decisions import Decisions
+from twin.charging.full_power import FullPower
 from twin.charging.models import Models, accepted_share, read_models
 from twin.charging.operation import Operation
 from twin.charging.policies import Policy
@@ -113,7 +114,11 @@ class Charging:
             market=market, seed=seed, start_ms_of_day=self.start_ms_of_day, efficiency=self.efficiency,
         )  # fmt: skip
         self.timer_user, self.give_eta = self.decisions.timer_user, self.decisions.give_eta
-        self.record = Record(fleet, self.sites, sessions, self.visits)
+        full_power = FullPower(
+            fleet, sessions, self.visits, self.warm_curve_w, self._accepted, start_ms_of_day=self.start_ms_of_day,
+            handshake_ms=round(charging.handshake_s * 1000), efficiency=self.efficiency,
+        )  # fmt: skip
+        self.record = Record(fleet, self.sites, sessions, self.visits, full_power)
         self.table = self.record.table
         self.car_session = np.full(len(fleet), -1, np.int64)
         self.rated_w = np.zeros(len(fleet))
@@ -535,19 +540,29 @@ class Charging:
         return [self.table, self.load.table]
 
     def grid_summary(self) -> dict[str, float]:
-        """energy_kwh, peak_kw, peak_time_s and coincidence (see `GridLoad.summary`), given_kwh and battery_wear_kwh.
+        """energy_kwh, peak_kw, peak_time_s and coincidence (see `GridLoad.summary`), and what policies and caps did.
 
-        The last two: energy given back at the meter, and the battery capacity that all cars together lost by it (facts
-        charging: v2h).
+        given_kwh, battery_wear_kwh: energy given back at the meter, and the battery capacity that all cars together
+        lost by it (facts charging: v2h). could_fill: ended sessions that full power all the time would have brought to
+        their target; missed: those among them that did not get there; short_kwh: what full power would have given more.
+        battery_kwh: into batteries, less what they gave; wanted_kwh: what cars on sockets at the end had not got yet.
         """
         live = np.append(self.sessions.live(Work.CHARGE), self._ended_rows).astype(np.int64)
-        given_j = self.record.sums["given_j"] + (0 if self._finished else int(self.visits.given_j[live].sum()))
+        energy_j, given_j = (
+            self.record.sums[n] + (0 if self._finished else int(getattr(self.visits, n)[live].sum()))
+            for n in ("energy_j", "given_j")
+        )
         given_kwh = given_j / 3.6e6
         wear = facts.load("charging")["v2h"]["capacity_lost_per_full_cycle"]
         return {
             **self.load.summary(self.rated_w),
             "given_kwh": given_kwh,
             "battery_wear_kwh": given_kwh / self.give_eta * wear,
+            "battery_kwh": energy_j / 3.6e6,
+            "wanted_kwh": self.record.sums["wanted_j"] / 3.6e6,
+            "could_fill": self.record.sums["could_fill"],
+            "missed": self.record.sums["missed"],
+            "short_kwh": self.record.sums["short_j"] / 3.6e6,
         }
 
     def revive(self, env: simpy.Environment) -> None:
