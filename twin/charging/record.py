@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maps.network import SOCKET_KINDS
+from twin import facts
 from twin.charging.full_power import FullPower
 from twin.charging.site import SITE_KINDS, Sites
 from twin.charging.visits import OUTCOMES, Outcome, Visits
@@ -121,6 +122,26 @@ class Record:
     def unfinished(self, asked: int, live: int) -> int:
         """Sessions asked that are neither live nor written with an outcome; 0 when nothing is lost."""
         return abs(asked - live - int(self.ended[1:].sum())) + int(self.ended[Outcome.NONE])
+
+    def given(self, live: NDArray[np.int64], *, give_eta: float) -> dict[str, float]:
+        """What cars got and gave, of all sessions; `live` are rows that are not written yet.
+
+        given_kwh, battery_wear_kwh: energy given back at the meter, and the battery capacity that all cars together
+        lost by it (facts charging: v2h). battery_kwh: into batteries, less what they gave; wanted_kwh: what cars on
+        sockets at the end had not got yet. could_fill: ended sessions that full power all the time would have brought
+        to their target; missed: those among them that did not get there; short_kwh: what full power would have given
+        more.
+        """
+        given_kwh = (self.sums["given_j"] + int(self.visits.given_j[live].sum())) / 3.6e6
+        return {
+            "given_kwh": given_kwh,
+            "battery_wear_kwh": given_kwh / give_eta * facts.load("charging")["v2h"]["capacity_lost_per_full_cycle"],
+            "battery_kwh": (self.sums["energy_j"] + int(self.visits.energy_j[live].sum())) / 3.6e6,
+            "wanted_kwh": self.sums["wanted_j"] / 3.6e6,
+            "could_fill": self.sums["could_fill"],
+            "missed": self.sums["missed"],
+            "short_kwh": self.sums["short_j"] / 3.6e6,
+        }
 
     def queue_summary(self) -> dict[str, float]:
         """Waited (longer than 0), mean wait over all who stayed and over those who waited, and counts by outcome.
