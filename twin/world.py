@@ -378,7 +378,7 @@ class World:
         fleet = self.fleet
         self.cloud.talk(
             self.now_ms, self._until, self._traversals, self._started, self._ended,
-            np.flatnonzero(fleet.state == State.DRIVING), np.flatnonzero(fleet.state == State.PLUGGED),
+            np.flatnonzero(fleet.state == State.PLUGGED),
         )  # fmt: skip
         self.updates.advance(self.now_ms, self._until, self.cloud.down_used_b)
         for campaign, cars in self.updates.finished():

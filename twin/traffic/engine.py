@@ -21,6 +21,7 @@ from twin.traffic.traversals import Traversals
 # times are 32-bit milliseconds from the start: 24 days, and what one link can add to that
 HORIZON_MS = 24 * 86_400_000
 LONGEST_MS = 20 * 3_600_000
+MOST_ON_LINK = 65_535  # what a link's record counts to; as many stand on 80 km of six lanes
 
 
 class TrafficError(ValueError):
@@ -132,6 +133,8 @@ class Streets:
         self._slowest_ms = int(physics.free_ms.max())
         if ends[-1] >= 1 << 31 or max(physics.free_ms.max(), physics.wave_ms.max()) > LONGEST_MS:
             raise TrafficError("the streets hold more than 2 billion cars, or a link takes more than 20 hours")
+        if whole.max() > MOST_ON_LINK:
+            raise TrafficError(f"link {whole.argmax()} holds {whole.max()} cars, the engine at most {MOST_ON_LINK}")
         self._links = links = on_cache_lines(n, records.LINK)
         links["free_ms"] = physics.free_ms
         links["headway_us"] = physics.headway_us
@@ -482,7 +485,7 @@ class Streets:
         free = links["free_ms"].astype(np.int64)
         mean = np.where(sums[:, 0] > 0, sums[:, 1] // np.maximum(sums[:, 0], 1), free)
         standing = links["count_in"] > links["count_out"]
-        heads = self._slots["vehicle"][links["slots"] + links["count_out"] % links["storage"]]
+        heads = self._slots["vehicle"][links["slots"] + links["head"]]
         entered = self._vehicles["enter_ms"][np.where(standing, heads, 0)]
         return np.asarray(np.maximum(np.maximum(mean, free), np.where(standing, now_ms - entered, 0)))
 
@@ -491,7 +494,7 @@ class Streets:
         links = self._links
         before = np.flatnonzero(self._waiting["target"][: len(links)] != calendar.NOBODY)
         here = links[before]
-        arrived = self._slots["ms"][here["slots"] + here["count_out"] % here["storage"]]
+        arrived = self._slots["ms"][here["slots"] + here["head"]]
         ready = np.maximum(arrived, -(-here["next_out_us"] // 1000))
         wait = np.zeros(len(links), np.int64)
         np.maximum.at(wait, self._waiting["target"][before], now_ms - ready)

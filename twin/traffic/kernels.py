@@ -35,12 +35,13 @@ from twin.traffic.calendar_kernels import (
     inlined,
     next_due,
     pasted,
-    pop_far,
     push,
     push_far,
 )
+from twin.traffic.heap_kernels import heap_pop
 from twin.traffic.junction_kernels import METERED, SIGNAL, YIELDS, green, may_go_at
 from twin.traffic.processor_kernels import prefetch
+from twin.traffic.slot_kernels import head_slot, next_slot, place_after_head, slot_left
 from twin.traffic.waiting_kernels import delist, enlist, ring_through, watch_ring, whose_turn
 
 LOOK_AHEAD_MS = 64
@@ -53,18 +54,16 @@ DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
 def room_at(links, slots, link):  # type: ignore[no-untyped-def]
     """When the link has room for its next vehicle; NEVER while that depends on a vehicle that has not left."""
     here = links[link]
-    storage = here.storage
-    count_in = here.count_in
-    if count_in - here.count_out >= storage:
+    if here.count_in - here.count_out >= np.int64(here.storage):
         return NEVER
-    return max(np.int64(slots[here.slots + count_in % storage].ms), ceil_ms(here.next_in_us))
+    return max(np.int64(slots[next_slot(here)].ms), ceil_ms(here.next_in_us))
 
 
 @inlined
 def schedule_head(links, slots, ends, near, due, queue, far, clock, link):  # type: ignore[no-untyped-def]
     """Set the event at which the head vehicle of a link may leave it."""
     here = links[link]
-    arrives = np.int64(slots[here.slots + here.count_out % here.storage].ms)
+    arrives = np.int64(slots[head_slot(here)].ms)
     ready = max(arrives, ceil_ms(here.next_out_us))
     if here.control & SIGNAL:
         ready = green(ends, link, ready)
@@ -94,7 +93,7 @@ def enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, lin
     """Put a vehicle onto a link, the one at its position in the route."""
     here, car = links[link], vehicles[who]
     count = here.count_in
-    slot = slots[here.slots + count % here.storage]
+    slot = slots[next_slot(here)]
     slot.vehicle = who
     slot.ms = now + (np.int64(here.free_ms) * car.pace_permille) // 1000
     here.count_in = count + 1
@@ -114,7 +113,7 @@ def leave(links, slots, vehicles, ends, link, now, clock, n_fleet, out_car, out_
     """
     here = links[link]
     count = here.count_out
-    slot = slots[here.slots + count % here.storage]
+    slot = slots[head_slot(here)]
     who = np.int64(slot.vehicle)
     car = vehicles[who]
     # a space of K is free between two holes: the one of the vehicle before and its own
@@ -127,6 +126,7 @@ def leave(links, slots, vehicles, ends, link, now, clock, n_fleet, out_car, out_
         slot.ms = hole - (here.fraction * (hole - here.last_hole_ms)) // 1000
     here.last_hole_ms = hole
     here.count_out = count + 1
+    here.head = place_after_head(here)
     headway = (np.int64(here.headway_us) * car.gap_permille) // 1000
     if here.control & METERED:
         headway = headway * ends[link].stretch_permille // 1000
@@ -199,7 +199,7 @@ def advance(  # type: ignore[no-untyped-def]
         else:
             now = far_ms
             ident = key & ID_MASK
-            pop_far(far, clock)
+            clock[FAR_SIZE] = heap_pop(far, clock[FAR_SIZE])
         # Cache misses would be most of the time spent. An event some steps ahead is known already: what it
         # will touch is fetched link by link of the chain that leads there, one stage per event.
         if look_ahead:
@@ -208,11 +208,11 @@ def advance(  # type: ignore[no-untyped-def]
                 ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
                 soon = np.int64(near[ahead & NEAR_MASK])
             if soon_4 != NOBODY:
-                prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
+                prefetch(slots, next_slot(links[soon_4]))
             soon_4 = NOBODY
             if soon_3 != NOBODY:
                 here = links[soon_3]
-                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+                who = np.int64(slots[head_slot(here)].vehicle)
                 if who != NOBODY:
                     prefetch(route, np.int64(vehicles[who].position) + 2)
                     soon_4 = np.int64(vehicles[who].next_link)
@@ -221,13 +221,13 @@ def advance(  # type: ignore[no-untyped-def]
             soon_3 = soon_2
             if soon_2 != NOBODY:
                 here = links[soon_2]
-                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+                who = np.int64(slots[head_slot(here)].vehicle)
                 if who != NOBODY:
                     prefetch(vehicles, who)
             soon_2 = soon_1
             if soon_1 != NOBODY:
                 here = links[soon_1]
-                prefetch(slots, here.slots + here.count_out % here.storage)
+                prefetch(slots, head_slot(here))
             soon_1 = soon - n_links if soon >= n_links else soon
             if soon_1 != NOBODY:
                 prefetch(links, soon_1)
@@ -241,7 +241,7 @@ def advance(  # type: ignore[no-untyped-def]
                 if goes > now:
                     push(near, due, queue, far, clock, goes, link)
                     continue
-            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+            who = np.int64(slots[head_slot(here)].vehicle)
             target = np.int64(vehicles[who].next_link)
             if target == NOBODY:
                 clock[ON_ROAD] -= 1
@@ -335,12 +335,12 @@ def advance(  # type: ignore[no-untyped-def]
                 )
                 vehicles[who].position += 1
                 other = target
-            who = np.int64(slots[links[link].slots + (links[link].count_out - 1) % links[link].storage].vehicle)
+            who = np.int64(slots[slot_left(links[link])].vehicle)
             for _ in range(length):
                 other = np.int64(waiting[other].target)
                 # the next vehicle's slot is the one that this vehicle takes
                 here = links[other]
-                follows = np.int64(slots[here.slots + (here.count_out - 1) % here.storage].vehicle)
+                follows = np.int64(slots[slot_left(here)].vehicle)
                 enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, other, who, now)
                 who = follows
             for _ in range(length):
@@ -369,7 +369,7 @@ def divert(  # type: ignore[no-untyped-def]
         vehicles[who].end = end[i]
         vehicles[who].next_link = route[position[i] + 1] if position[i] + 1 < end[i] else NOBODY
         here = links[link]
-        if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
+        if slots[head_slot(here)].vehicle == who and waiting[link].target != NOBODY:
             # it leaves the queue before its old next link and asks again
             delist(links, waiting, link)
             shows = green(ends, link, now) if here.control & SIGNAL else now

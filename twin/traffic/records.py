@@ -12,7 +12,8 @@ LINK = np.dtype(
     [
         ("free_ms", "i4"),  # free-flow time
         ("headway_us", "i4"),  # between two vehicles at saturation, over all lanes
-        ("storage", "i4"),  # vehicles it holds, whole part, and in permille the rest
+        ("storage", "u2"),  # vehicles it holds, whole part, and in permille the rest
+        ("head", "u2"),  # of its ring of slots, the place of the vehicle that leaves next
         ("fraction", "i2"),
         ("control", "i2"),  # bits SIGNAL, YIELDS, METERED: what of its row in `ends` holds
         ("wave_ms", "i4"),  # time a hole takes from the end to the start

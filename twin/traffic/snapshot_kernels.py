@@ -13,7 +13,7 @@ def snapshot(now, links, link_length, link_spacing, slots, vehicles, who, on, me
         here = links[link]
         first = here.count_out
         for count in range(first, here.count_in):
-            slot = slots[here.slots + count % here.storage]
+            slot = slots[here.slots + (here.head + count - first) % here.storage]
             entered = vehicles[slot.vehicle].enter_ms
             free = max(1, slot.ms - entered)
             moved = link_length[link] * min(1.0, max(0.0, (now - entered) / free))
