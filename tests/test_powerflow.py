@@ -238,6 +238,14 @@ def test_grid_tables_add_up(a_run):
     assert admd.n.tolist() == [1, 2, 5, 10, 20, 50, 100] and (admd.low_kw <= admd.admd_kw).all()
     assert admd.admd_kw.iloc[-1] < admd.admd_kw.iloc[0]
     assert a_run.table("grid_hosting").num_rows == 21
+    of_feeders = a_run.table("grid_feeders").to_pandas()
+    summed = of_feeders.groupby("feeder_id").charging_kw.max()
+    assert summed.to_numpy() == pytest.approx(feeders.peak_kw[summed.index].to_numpy())
+    assert (of_feeders.low_kw <= of_feeders.high_kw).all() and of_feeders.groupby("feeder_id").size().nunique() == 1
+    inside = (of_feeders.charging_kw >= of_feeders.low_kw - 1e-9) & (
+        of_feeders.charging_kw <= of_feeders.high_kw + 1e-9
+    )
+    assert 0.8 < inside.mean() < 1
 
 
 def test_a_run_is_placed_whole(pp, a_run):

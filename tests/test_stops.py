@@ -131,7 +131,7 @@ def test_who_will_not_get_there_turns_off_to_a_site_and_goes_on():
     trips = looks.world.trips.table
     stopped = (trips["charging_stops"].astype(int) > 0) & (trips["status"] == "arrived")
     assert stopped.sum() > 20
-    assert looks.summary()["queue"]["diverted"] == looks.world.stops.diverted
+    assert looks.world.summary()["queue"]["diverted"] == looks.world.stops.diverted
 
 
 def test_a_socket_is_held_for_who_turns_off():

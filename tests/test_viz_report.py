@@ -188,13 +188,13 @@ def test_pictures_in_the_page_are_whole(page: Page) -> None:
         kinds.append(kind)
         assert held.endswith(b"IEND\xaeB`\x82") if kind == "image/png" else held.rstrip().endswith(b"</svg>")
     assert kinds.count("image/png") == 1
-    assert kinds.count("image/svg+xml") == len(kinds) - 1 == 13
+    assert kinds.count("image/svg+xml") == len(kinds) - 1 == 14
 
 
 def test_the_saved_numbers_are_those_of_the_chart(page: Page, folder: Path) -> None:
     links = {a["download"]: a["href"] for a in page.of("a") if "download" in a}
     assert set(links) == {f"{n}.csv" for n in ("feeders_by_hour", "cells_by_hour",
-        "grid_load_by_kind", "grid_admd", "grid_hosting",
+        "grid_load_by_kind", "feeder_load", "grid_admd", "grid_hosting",
             "autonomy_by_road", "cloud_by_service", "autonomy_by_hour", "cloud_backlog")}  # fmt: skip
     text = base64.b64decode(links["grid_load_by_kind.csv"].partition(";base64,")[2]).decode()
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -219,6 +219,8 @@ class Visitors:
 
     def drawn_w(self, now_ms: int) -> NDArray[np.float64]:
         """What visitors draw now at each site, W."""
+        if not self.settings.visitors:
+            return np.zeros(len(self.sites))
         rows = self._rows(Seat.ON)
         charging = rows[now_ms < self.plugged_ms[rows] + self.kwh[rows] / self.kw[rows] * 3.6e6]
         return np.bincount(self.sessions.site[charging], self.kw[charging] * 1000.0, len(self.sites)).astype(np.float64)
