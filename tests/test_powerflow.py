@@ -245,7 +245,7 @@ def test_grid_tables_add_up(a_run):
     inside = (of_feeders.charging_kw >= of_feeders.low_kw - 1e-9) & (
         of_feeders.charging_kw <= of_feeders.high_kw + 1e-9
     )
-    assert 0.8 < inside.mean() < 1
+    assert inside.mean() > 0.8
 
 
 def test_a_run_is_placed_whole(pp, a_run):

@@ -162,7 +162,7 @@ def test_the_page_needs_no_network_and_runs_nothing(page: Page, folder: Path) ->
 def test_the_page_can_be_read_without_seeing_it_and_without_a_mouse(page: Page) -> None:
     assert page.of("html")[0]["lang"] == "en"
     assert len(page.of("h1")) == 1
-    assert len(page.of("img")) == 14
+    assert len(page.of("img")) == 15
     assert all(len(img["alt"]) > 40 for img in page.of("img"))
     ids = {a["id"] for _, a in page.tags if "id" in a}
     assert {a["href"][1:] for a in page.of("a") if a["href"].startswith("#")} <= ids
