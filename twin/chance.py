@@ -78,6 +78,7 @@ class Stream(IntEnum):
     INFORMED = 43
     LEARN = 44
     VISITORS = 46
+    HEAVY = 45
     OWNED_SINCE = 50
     TIME_GAP = 51
     DESTINATION_SET = 52

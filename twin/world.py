@@ -163,22 +163,22 @@ class World:
             )  # fmt: skip
         learned = None
         if learning:
-            day = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet))
-            learned = learn(driven, settings.traffic, self.router, day, days=learning, seed=seed, priority=priority)
+            day, n = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet)), len(self.fleet)
+            learned = learn(
+                driven, settings.traffic, self.router, day, days=learning, seed=seed, cars=n, priority=priority
+            )
         self.route_choice = RouteChoice(self.router, self.streets, settings.traffic, learned=learned)
         self.proposals = Proposals(self.autonomy, self.route_choice)
         self.informed = InformedDrivers(self.streets, self.router, settings.traffic, seed=seed)
-        self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed)
+        self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed, seed=seed)
         self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
         if given is not None and len(given.refused.car):
             left = given.refused
             self.trips.refuse(left.car, left.purpose, np.nan_to_num(left.depart_ms), given.refused_why)
         self.links = LinkMeter(network)
-        self.stops = Stops(
-            self.fleet, network, self.charging, self.drive, self.trips, self.streets, self.route_choice,
-            rise_m=self._rise_m, seed=seed,
-        )  # fmt: skip
+        rooms = (self.charging, self.drive, self.trips, self.streets, self.route_choice)
+        self.stops = Stops(self.fleet, network, *rooms, rise_m=self._rise_m, seed=seed)
 
         n = len(self.fleet)
         self._traversals = Traversals(max(1024, n))
@@ -510,8 +510,7 @@ class World:
         leave = self.trips.next_due_ms(cars)
         stay = leave > 0
         cars, leave = cars[stay], leave[stay]
-        now = np.zeros(len(cars), np.int64)
-        self.charging.arrive(cars, self.fleet.home_site[cars], now, leave, self.fleet.capacity_j[cars])
+        self.charging.arrive(cars, self.fleet.home_site[cars], 0, leave, self.fleet.capacity_j[cars])
 
     def revive(self) -> None:
         """Start everything that waits anew from the tables, in a new SimPy environment: after a restore, between ticks.
