@@ -170,7 +170,38 @@ def test_a_city_at_three_cut_points() -> None:
         assert ended(again) == whole
 
 
-def test_another_twin_is_refused(day: Day, town: CityMap) -> None:
+def test_one_cut_in_a_morning_with_queues(town: CityMap) -> None:
+    """What the day above holds at every tick, at one of them: cheap enough to be tried on every mutant."""
+    one, other = crowded(town), crowded(town)
+    fresh = fingerprint(one)
+    assert fresh == fingerprint(other)
+    assert all(len(digest_of) == 16 for digest_of in fresh.values())
+    while one.world.now_ms < 3.5 * 3_600_000:
+        one.step()
+    for agent in list(one.agents)[:2]:
+        agent.seen = 5
+    other_agent = list(other.agents)[3]
+    other_agent.seen = 9
+    forget_timing(one)
+    state = capture(one, fresh)
+    assert state.unsaved and len(state.arrays) < len(capture(one).arrays)
+    whole = digest(state)
+    arrays = [array.copy() for array in state.arrays]
+    rows = {place: {n: v.copy() for n, v in t.arrays().items()} for place, t in state.tables.items()}
+    restore(other, Snapshot(json.loads(json.dumps(state.tree)), arrays, unsaved=state.unsaved), rows)
+    assert not hasattr(other_agent, "seen")
+    assert [agent.seen for agent in list(other.agents)[:2]] == [5, 5]
+    assert digest(capture(other, fresh)) == whole
+    assert (other.time, other.steps, other.running) == (one.time, one.steps, one.running)
+    for twin in (one, other):
+        for _ in range(3):
+            twin.step()
+        forget_timing(twin)
+    assert digest(capture(other, fresh)) == digest(capture(one, fresh)) != whole
+    assert other.time == one.time == other.steps
+
+
+def test_another_twin_is_refused(town: CityMap) -> None:
     twin = crowded(town)
     fresh = fingerprint(twin)
     twin.step()
