@@ -12,6 +12,7 @@ import time
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -119,7 +120,7 @@ class Hunt:
             child = os.fork()
         if not child:
             os.close(read)
-            _limit(20 + int(3 * sum(self.took[item.nodeid] for item in tests)))
+            _limit(4 + int(4 * sum(self.took[item.nodeid] for item in tests)))
             by = ""
             try:
                 plant(self.file, mutated(source, mutant))
@@ -183,7 +184,7 @@ def _passes(item: pytest.Item, following: pytest.Item | None, most_s: float) -> 
 def _limit(seconds: int) -> None:
     used = int(time.process_time())
     resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, used + seconds + 1))
-    taken = int((ROOT.__class__("/proc/self/statm")).read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    taken = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (taken + (4 << 30), taken + (4 << 30)))
     signal.alarm(20 * seconds)  # for one that waits
 
