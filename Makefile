@@ -42,9 +42,9 @@ layers:  ## viz -> runs -> twin -> maps
 	@.ci/setup test
 	$(RUN)/lint-imports --no-logo
 
-unit:  ## pytest; PYTEST_ARGS="-k charging -x" chooses, WORKERS=0 runs in one process
+unit:  ## pytest, the same examples every time; PYTEST_ARGS="-k charging -x" chooses, "--hypothesis-profile=default" tries others
 	@.ci/setup test
-	$(RUN)/pytest -q -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+	$(RUN)/pytest -q -n $(WORKERS) --dist loadfile --hypothesis-profile=ci $(PYTEST_ARGS)
 
 format:  ## ruff format and the fixes that are safe
 	@.ci/setup test

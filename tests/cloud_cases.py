@@ -10,7 +10,7 @@ import simpy
 from maps.network import CityMap
 from maps.toy import toy_city
 from twin.cloud.cloud import Cloud
-from twin.fleet.fleet import Fleet, State
+from twin.fleet.fleet import Fleet
 from twin.settings import CloudSettings
 from twin.traffic.traversals import Traversals
 
@@ -82,9 +82,7 @@ class Talk:
             )
             traversals.driven_mm[i], traversals.engaged_mm[i] = driven_mm, engaged_mm
         self.env.run(until=until)
-        lists = [np.array(a, np.int32) for a in (started, ended, [], plugged)]
-        lists[2] = np.flatnonzero(self.fleet.state == State.DRIVING).astype(np.int32)
-        cloud.talk(self.now, until, traversals, *lists)
+        cloud.talk(self.now, until, traversals, *(np.array(a, np.int32) for a in (started, ended, plugged)))
         self.now = until
 
     def idle(self, until: int, *, tick_ms: int = MINUTE) -> None:

@@ -104,7 +104,7 @@ def test_a_faster_pace_shortens_the_next_links_only() -> None:
     streets.follow([0], gap=1.0, pace=0.93)
     streets.advance(200_000, rows)
     assert (rows.exit_ms - rows.enter_ms)[:2].tolist() == [36_000, 33_480]
-    with pytest.raises(TrafficError, match="between 0 and 32"):
+    with pytest.raises(TrafficError, match="from 0 to 32 times"):
         streets.follow([0], gap=1.0, pace=40.0)
 
 

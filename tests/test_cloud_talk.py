@@ -327,6 +327,6 @@ def test_bad_input_is_named() -> None:
     talk.idle(2 * HOUR, tick_ms=HOUR)
     none = np.zeros(0, np.int32)
     with pytest.raises(CloudError, match="comes before the interval"):
-        talk.cloud.talk(0, HOUR, Traversals(), none, none, none, none)
+        talk.cloud.talk(0, HOUR, Traversals(), none, none, none)
     with pytest.raises(CloudError, match="is empty"):
-        talk.cloud.talk(3 * HOUR, 3 * HOUR, Traversals(), none, none, none, none)
+        talk.cloud.talk(3 * HOUR, 3 * HOUR, Traversals(), none, none, none)

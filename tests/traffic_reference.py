@@ -7,6 +7,7 @@ every link is kept, events are tuples in one heap, who waits is a set.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,7 +26,10 @@ class Car:
     depart_ms: int
     gap_permille: int = 1000
     pace_permille: int = 1000
+    size_permille: int = 1000
     at: int = 0
+    got: int = 0
+    """Of its link's space, less than its size where there was no more."""
     times: list[int] = field(default_factory=list)
     """When it entered its first link, then when it left each."""
 
@@ -46,8 +50,11 @@ class Link:
     patience_ms: int = 1
     queue: deque[tuple[int, int]] = field(default_factory=deque)
     """(car, when it can be at the end)"""
-    entered: int = 0
+    used: int = 0
+    """Space taken by all that ever entered, permille of a car's."""
     exits: list[int] = field(default_factory=list)
+    freed: list[int] = field(default_factory=list)
+    """Space left by all up to each exit."""
     next_in_us: int = LONG_AGO
     next_out_us: int = LONG_AGO
     head_due: bool = False
@@ -57,15 +64,21 @@ class Link:
     virtual: int = 0
     ring_seen: tuple[int, int] = (-1, -1)
 
-    def room_at(self) -> int | None:
-        """When the next vehicle fits; None while that depends on one that has not left."""
-        back = self.entered - self.whole
+    def room_at(self, size: int = 1000) -> int | None:
+        """When a vehicle of this size fits; None while that depends on one that has not left."""
+        missing = self.used + min(size, 1000 * self.whole) - 1000 * self.whole
+        back = bisect_left(self.freed, missing) if missing > 0 else -1
         if back >= len(self.exits):
             return None
         newer = self.exits[back] + self.wave_ms if back >= 0 else LONG_AGO
         older = self.exits[back - 1] + self.wave_ms if back >= 1 else LONG_AGO
-        space = newer - self.permille * (newer - older) // 1000
+        left = self.freed[back] - (self.freed[back - 1] if back >= 1 else 0) if back >= 0 else 1
+        space = newer - self.permille * (newer - older) // left
         return max(space, up_to_ms(self.next_in_us))
+
+    def free(self) -> int:
+        """Space nobody has taken, counting what is still on its way to the start."""
+        return 1000 * self.whole + (self.freed[-1] if self.freed else 0) - self.used
 
 
 class Reference:
@@ -112,7 +125,7 @@ class Reference:
             return
         if car.at + 1 < len(car.route):
             target = car.route[car.at + 1]
-            room = self.links[target].room_at()
+            room = self.links[target].room_at(car.size_permille)
             if self.links[target].waiters or room is None or room > now:
                 self.wait(link, target)
                 self.open_gate(target, now)
@@ -128,9 +141,18 @@ class Reference:
     def gate(self, target: int, now: int) -> None:
         there = self.links[target]
         there.gate_due = False
-        left = None
+        left, held = None, False
         while there.waiters:
             waiter = min(there.waiters, key=lambda w: (self.tag[w], w))
+            first = self.links[waiter].queue[0][0] if waiter < self.n else there.source[0]
+            room = there.room_at(self.cars[first].size_permille)
+            if room is None or room > now:
+                # too long for the space there is: it has its turn all the same
+                held = True
+                if room is not None:
+                    there.gate_due = True
+                    heapq.heappush(self.heap, (room, GATE, target))
+                break
             there.waiters.remove(waiter)
             self.target[waiter] = None
             if waiter < self.n:
@@ -151,7 +173,8 @@ class Reference:
                 self.wait(waiter, target)
             break
         if there.waiters:
-            self.open_gate(target, now)
+            if not held:
+                self.open_gate(target, now)
             if not there.gate_due:
                 for waiter in there.waiters:
                     if waiter < self.n:
@@ -191,6 +214,7 @@ class Reference:
         who, _ = here.queue.popleft()
         car = self.cars[who]
         here.exits.append(now)
+        here.freed.append((here.freed[-1] if here.freed else 0) + car.got)
         headway = here.headway_us * car.gap_permille // 1000 * here.stretch_permille // 1000
         here.next_out_us = self.paced(here.next_out_us, now, headway)
         car.times.append(now)
@@ -200,7 +224,8 @@ class Reference:
     def enter(self, link: int, who: int, now: int) -> None:
         here, car = self.links[link], self.cars[who]
         assert car.route[car.at] == link
-        here.entered += 1
+        car.got = min(car.size_permille, 1000 * here.whole, here.free())
+        here.used += car.got
         here.queue.append((who, now + here.free_ms * car.pace_permille // 1000))
         here.next_in_us = self.paced(here.next_in_us, now, here.headway_us * car.gap_permille // 1000)
         if len(here.queue) == 1:

@@ -37,7 +37,8 @@ def drive(
     until_s: float,
     tick_s: float = 60,
     settings: TrafficSettings | None = None,
-    gap: float = 1.0,
+    gap: ArrayLike = 1.0,
+    size: ArrayLike = 1.0,
     signals: SignalPlan | None = None,
     priority: RightOfWay | None = None,
 ) -> Record:
@@ -48,7 +49,7 @@ def drive(
     ptr = np.concatenate([[0], np.cumsum([len(np.atleast_1d(r)) for r in routes])]).astype(np.int64)
     links = np.concatenate([np.atleast_1d(r) for r in routes]).astype(np.int32)
     at = np.rint(np.asarray(depart_s, float) * 1000).astype(np.int64)
-    streets.depart(np.arange(n), at, ptr, links, gap=gap)
+    streets.depart(np.arange(n), at, ptr, links, gap=gap, size=size)
     buffer = Traversals(8)
     parts: dict[str, list[NDArray[np.int64]]] = {c: [] for c in ("car", "link", "enter_ms", "exit_ms")}
     arrive = np.full(n, -1, np.int64)

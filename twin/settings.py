@@ -117,6 +117,14 @@ class TrafficSettings(Settings):
         le=60,
         description="days driven before the run from which drivers learn hourly travel times; 0: they choose by current ones",
     )
+    heavy_share: Share = Field(0.0, description="share of the trips outside the fleet that lorries and buses make")
+    heavy_cars: float = Field(
+        2.0,
+        ge=1,
+        le=10,
+        description="cars that one of them counts for in a queue and in headway "
+        "(Highway Capacity Manual 2016: 2 on level roads, 3 in rolling terrain)",
+    )
     sample: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
         1.0, description="share of all cars that is simulated: each row takes the room and the headway of 1/sample cars"
     )

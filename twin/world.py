@@ -164,12 +164,14 @@ class World:
             )  # fmt: skip
         learned = None
         if learning:
-            day = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet))
-            learned = learn(driven, settings.traffic, self.router, day, days=learning, seed=seed, priority=priority)
+            day, n = DayTrips.of(self.demand, other_demand, self.until_ms, cars=len(self.fleet)), len(self.fleet)
+            learned = learn(
+                driven, settings.traffic, self.router, day, days=learning, seed=seed, cars=n, priority=priority
+            )
         self.route_choice = RouteChoice(self.router, self.streets, settings.traffic, learned=learned)
         self.proposals = Proposals(self.autonomy, self.route_choice)
         self.informed = InformedDrivers(self.streets, self.router, settings.traffic, seed=seed)
-        self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed)
+        self.others = OtherDrivers(other_demand, self.route_choice, self.streets, self.informed, seed=seed)
         self.fleet.node[:] = self.demand.nodes_at_start()
         self.trips = Trips(self.fleet)
         if given is not None and len(given.refused.car):
@@ -376,7 +378,7 @@ class World:
         fleet = self.fleet
         self.cloud.talk(
             self.now_ms, self._until, self._traversals, self._started, self._ended,
-            np.flatnonzero(fleet.state == State.DRIVING), np.flatnonzero(fleet.state == State.PLUGGED),
+            np.flatnonzero(fleet.state == State.PLUGGED),
         )  # fmt: skip
         self.updates.advance(self.now_ms, self._until, self.cloud.down_used_b)
         for campaign, cars in self.updates.finished():

@@ -66,8 +66,7 @@ def evening(cars: int, *, store_b: int | None = None, seed: int = 1, **knobs: An
         ends = into == TRIP_MIN - 1
         nobody = np.zeros(0, np.int32)
         cloud.talk(
-            minute * MINUTE, (minute + 1) * MINUTE, rows, out if into == 0 else nobody, out if ends else nobody, out,
-            nobody,
+            minute * MINUTE, (minute + 1) * MINUTE, rows, out if into == 0 else nobody, out if ends else nobody, nobody,
         )  # fmt: skip
     cloud.finish(cloud.horizon_ms)
     return cloud, cloud.summary()

@@ -62,7 +62,7 @@ def main() -> None:
         began = process_time()
         cloud.talk(
             minute * MINUTE, (minute + 1) * MINUTE, rows, out if into == 0 else nobody,
-            out if into == TRIP_MIN - 1 else nobody, out, nobody,
+            out if into == TRIP_MIN - 1 else nobody, nobody,
         )  # fmt: skip
         spent += process_time() - began
         if (minute + 1) % 360 == 0:

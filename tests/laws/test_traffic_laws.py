@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from maps.toy import corridor, grid
@@ -88,7 +88,7 @@ def plan_and_rule(town, settings, rng):  # type: ignore[no-untyped-def]
     return SignalPlan(*np.array(rows, np.int64).reshape(-1, 4).T), rule
 
 
-def reference(town, routes, depart_ms, gaps, paces, settings, plan, rule) -> Reference:  # type: ignore[no-untyped-def]
+def reference(town, routes, depart_ms, gaps, paces, sizes, settings, plan, rule) -> Reference:  # type: ignore[no-untyped-def]
     physics = Streets(town, settings, 0).physics
     whole = np.floor(physics.storage + 1e-9)
     permille = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
@@ -99,7 +99,7 @@ def reference(town, routes, depart_ms, gaps, paces, settings, plan, rule) -> Ref
         links[link].greens.append((int(start), int(stop)))
     if settings.signals == "share":
         for link, share in zip(links, plan.green_share(len(links)), strict=True):
-            link.stretch_permille, link.greens = int(np.rint(1000 / share)), []
+            link.stretch_permille, link.greens = min(int(np.rint(1000 / share)), 1_000_000), []  # as `signals.py` says
     rows = zip(rule.link, rule.mine, rule.foe, rule.onto, rule.lag_s, rule.gap_s, strict=True)
     for link, mine, foe, onto, lag, gap in rows:
         links[link].foes.append((int(mine), int(foe), int(onto), round(lag * 1000), round(gap * 1000)))
@@ -108,10 +108,10 @@ def reference(town, routes, depart_ms, gaps, paces, settings, plan, rule) -> Ref
     if rule.follow_up_s is not None:
         for link, follow, lane in zip(links, rule.follow_up_s, lane_us, strict=True):
             stretch = np.rint(follow * 1e9 / lane)
-            link.stretch_permille = int(link.stretch_permille * (max(stretch, 1000) / 1000))
+            link.stretch_permille = min(int(link.stretch_permille * (max(stretch, 1000) / 1000)), 1_000_000)
     turn = physics.headway_us if rule.merge_weight is None else np.rint(physics.headway_us / rule.merge_weight)
     weight = np.concatenate([turn, lane_us]).astype(int).tolist()
-    cars = [Car(list(map(int, r)), *c) for r, *c in zip(routes, depart_ms, gaps, paces, strict=True)]
+    cars = [Car(list(map(int, r)), *c) for r, *c in zip(routes, depart_ms, gaps, paces, sizes, strict=True)]
     return Reference(links, weight, cars, ring_ms=settings.gridlock_s * 1000)
 
 
@@ -122,6 +122,7 @@ def reference(town, routes, depart_ms, gaps, paces, settings, plan, rule) -> Ref
     length=st.sampled_from([7.5, 9.0, 31.0, 120.0, 700.0]),
     tick_s=st.sampled_from([7, 60, 5000]),
 )
+@example(seed=704, signals=False, length=7.5, tick_s=7)  # a green of a few milliseconds
 def test_every_exit_is_that_of_the_plain_rules(seed: int, signals: bool, length: float, tick_s: int) -> None:
     rng = np.random.default_rng(seed)
     town = grid(2, 3, length_m=length, signals=signals, lanes=int(rng.integers(1, 3)))
@@ -140,13 +141,15 @@ def test_every_exit_is_that_of_the_plain_rules(seed: int, signals: bool, length:
     depart_ms = (rng.integers(0, 60_000, cars) // step * step).tolist()
     gaps, paces = rng.integers(700, 1500, cars), rng.integers(900, 1300, cars)
     gaps, paces = [np.where(step > 1, 1000, x).tolist() for x in (gaps, paces)]
-    plain = reference(town, routes, depart_ms, gaps, paces, how, plan, rule)
+    sizes = np.where(rng.random(cars) < rng.choice([0, 0.3]), rng.integers(1000, 3000, cars), 1000).tolist()
+    plain = reference(town, routes, depart_ms, gaps, paces, sizes, how, plan, rule)
     plain.run(200_000)
 
     streets = Streets(town, how, cars, signals=plan, priority=rule)
     ptr = np.concatenate([[0], np.cumsum([len(r) for r in routes])])
     links = np.concatenate(routes).astype(np.int32)
-    streets.depart(np.arange(cars), depart_ms, ptr, links, gap=np.divide(gaps, 1000), pace=np.divide(paces, 1000))
+    gap, pace, size = (np.divide(x, 1000) for x in (gaps, paces, sizes))
+    streets.depart(np.arange(cars), depart_ms, ptr, links, gap=gap, pace=pace, size=size)
     rows, times = Traversals(4), [[] for _ in range(cars)]
     for t in range(tick_s, until_s + 1, tick_s):
         streets.advance(t * 1000, rows)
@@ -169,7 +172,7 @@ def test_the_plain_rules_see_rings_signals_and_full_links() -> None:
     town = grid(2, 3, length_m=9.0, signals=True)
     routes = walks(town, rng, 60, 25)
     how = TrafficSettings(gridlock_s=3, junctions="priority")
-    alike = ([0] * 60, [1000] * 60, [1000] * 60)
+    alike = ([0] * 60, *([[1000] * 60] * 3))
     plain = reference(town, routes, *alike, how, signal_plan(town, how), right_of_way(town, how))
     plain.run(50_000)
     assert plain.rings > 0
@@ -185,7 +188,7 @@ def test_times_beyond_the_horizon_are_refused() -> None:
         streets.depart([0], [HORIZON_MS], *one)
     with pytest.raises(TrafficError, match="24 days"):
         streets.advance(HORIZON_MS + 1, Traversals())
-    with pytest.raises(TrafficError, match="gap and pace"):
+    with pytest.raises(TrafficError, match="from 0 to 32 times"):
         streets.depart([0], [0], *one, gap=40.0)
     with pytest.raises(TrafficError, match="20 hours"):
         Streets(corridor(3, length_m=2_000_000.0, speed_kmh=50.0), TrafficSettings(), 2)

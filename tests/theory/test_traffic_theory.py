@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from maps.network import SIGNALS
 from maps.toy import corridor, grid, ring
@@ -109,8 +110,10 @@ def test_short_links_keep_capacity() -> None:
     assert mean_gap(length_m=12.0, links=30, settings=planted(tau=1.02)) != pytest.approx(1.0, rel=0.01)
 
 
-def at_red_light(until_after_red_s: float, settings: TrafficSettings) -> tuple[Record, float]:
-    """36 cars reach a red light at the end of ten 60 m links; returns the run and when green begins, s."""
+def at_red_light(
+    until_after_red_s: float, settings: TrafficSettings, *, size: ArrayLike = (1.0,) * 36
+) -> tuple[Record, float]:
+    """36 cars (or others) reach a red light at the end of ten 60 m links; returns the run and when green begins, s."""
     road = corridor(10, length_m=60.0)
     road = replace(road, node_control=np.array([0] * 10 + [SIGNALS], np.uint8))
     plan = signal_plan(road, settings)
@@ -118,8 +121,9 @@ def at_red_light(until_after_red_s: float, settings: TrafficSettings) -> tuple[R
     red = plan.stop_ms[0] / 1000 + settings.signal_cycle_s
     green = plan.start_ms[0] / 1000 + 2 * settings.signal_cycle_s
     assert green - red >= 70
-    depart = red - 600 / V + np.arange(36) / CAPACITY
-    return drive(road, [np.arange(10)] * 36, depart, until_s=green + until_after_red_s, settings=settings), green
+    n, until_s = len(np.asarray(size)), green + until_after_red_s
+    depart = red - 600 / V + np.arange(n) / CAPACITY
+    return drive(road, [np.arange(10)] * n, depart, until_s=until_s, settings=settings, size=size), green
 
 
 def test_queue_stands_at_jam_density_and_blocks_the_links_before() -> None:
@@ -129,6 +133,37 @@ def test_queue_stands_at_jam_density_and_blocks_the_links_before() -> None:
     # 2 % more room per car: 60 m hold seven
     record, _ = at_red_light(-1.0, TrafficSettings(spacing_m=S.spacing_m * 1.02, **red))
     assert record.streets.link_vehicles.tolist() == [0, 0, 0, 0, 1, 7, 7, 7, 7, 7]
+
+
+def test_a_queue_is_as_long_as_the_vehicles_in_it() -> None:
+    red = TrafficSettings(signal_cycle_s=300)
+    for size, queue in (
+        ([2.0] * 18, [2, 4, 4, 4, 4]),
+        ([1.0, 3.0] * 9, [2, 4, 4, 4, 4]),
+        ([1.5] * 22, [2, 5, 5, 5, 5]),
+    ):
+        record, _ = at_red_light(-1.0, red, size=size)
+        assert record.streets.link_vehicles.tolist() == [0] * 5 + queue
+        # they stand behind each other: each front is as far from the next as that one is long
+        here = record.streets.positions(record.streets._until_ms)
+        last = np.sort(here.x[here.link == 9])[::-1]
+        assert -np.diff(last) == pytest.approx(np.array(size[: len(last) - 1]) * S.spacing_m, abs=0.01)
+    # 2 % more room for each: 60 m hold three of two cars' length
+    record, _ = at_red_light(-1.0, TrafficSettings(signal_cycle_s=300, spacing_m=S.spacing_m * 1.02), size=[2.0] * 18)
+    assert record.streets.link_vehicles.tolist()[-5:] == [3] * 5
+
+
+def test_one_longer_than_a_link_has_it_to_itself() -> None:
+    road = corridor(30, length_m=15.0)
+    record = drive(road, [np.arange(30)] * 50, np.zeros(50), until_s=1200, tick_s=1, size=np.tile([5.0, 1.0], 25))
+    assert np.all(record.arrive_ms > 0)
+    for link in range(30):
+        mine = record.link == link
+        order = np.argsort(record.enter_ms[mine])
+        car, enter, leave = record.car[mine][order], record.enter_ms[mine][order], record.exit_ms[mine][order]
+        alone = (car[1:] % 2 == 0) | (car[:-1] % 2 == 0)
+        # and its space travels back before the next takes it
+        assert np.all(enter[1:][alone] >= leave[:-1][alone] + 15 / WAVE * 1000 - 1)
 
 
 def start_wave_speed(settings: TrafficSettings) -> float:

@@ -7,7 +7,7 @@ depend on the tick: periodic ones come at a car's own moments, events after dist
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import simpy
@@ -49,6 +49,17 @@ INTERVAL_MS = 900_000
 """Interval of the tables, 15 min."""
 
 _DAY_MS = 24 * HOUR_MS
+
+
+class _Tick(NamedTuple):
+    """[t0, t1), and who did what in it: links left, trips of connected cars begun and ended, cars on a socket at t1."""
+
+    t0_ms: int
+    t1_ms: int
+    traversals: Traversals
+    started: NDArray[np.int32]
+    ended: NDArray[np.int32]
+    plugged: NDArray[np.int32]
 
 
 class Cloud:
@@ -245,7 +256,6 @@ class Cloud:
         traversals: Traversals,
         trips_started: NDArray[np.integer],
         trips_ended: NDArray[np.integer],
-        driving_cars: NDArray[np.integer],
         plugged_cars: NDArray[np.integer],
     ) -> None:
         """Messages of [t0, t1) come up, wait, and go through the cells to the cloud, and others down.
@@ -257,25 +267,24 @@ class Cloud:
             for telemetry when it is left.
         trips_started, trips_ended : ndarray of int32
             Cars whose trips began or ended in this tick, one entry per trip.
-        driving_cars, plugged_cars : ndarray of int32
-            Cars that drive (not needed: traversals tell), or are on a socket, at t1.
+        plugged_cars : ndarray of int32
+            Cars on a socket at t1.
         """
-        del driving_cars
         if not t0_ms < t1_ms:
             raise CloudError(f"a tick from {t0_ms} to {t1_ms} ms is empty")
         if self._interval > t0_ms // INTERVAL_MS:
             raise CloudError(f"tick at {t0_ms} ms comes before the interval at {self._interval * INTERVAL_MS} ms")
         while t0_ms // INTERVAL_MS > self._interval:
             self._flush()
-        trips_started, trips_ended, plugged_cars = (
-            np.asarray(a, np.int32) for a in (trips_started, trips_ended, plugged_cars)
-        )
+        started, ended, plugged = (np.asarray(a, np.int32) for a in (trips_started, trips_ended, plugged_cars))
+        started, ended = started[self.online[started] > 0], ended[self.online[ended] > 0]
+        tick = _Tick(t0_ms, t1_ms, traversals, started, ended, plugged)
         self._end_ms = max(self._end_ms, t1_ms)
-        self._produce(t0_ms, t1_ms, traversals, trips_started, trips_ended, plugged_cars)
+        self._produce(tick)
         if self.log is not None:
             self.log.keep(self.up.records, self.driving_ms, traversals, t0_ms, t1_ms)
         self.up.keep()
-        self._answer(t0_ms, t1_ms, traversals, trips_started, trips_ended, plugged_cars)
+        self._answer(tick)
         self.down.keep()
         self._dealers(t0_ms, t1_ms)
         self._carry(t0_ms, t1_ms)
@@ -285,20 +294,12 @@ class Cloud:
         here: NDArray[np.int32] = np.where(link >= 0, self.cells.link_cell[link], self.cells.node_cell[node])
         return here
 
-    def _produce(
-        self,
-        t0_ms: int,
-        t1_ms: int,
-        traversals: Traversals,
-        trips_started: NDArray[np.integer],
-        trips_ended: NDArray[np.integer],
-        plugged_cars: NDArray[np.integer],
-    ) -> None:
+    def _produce(self, tick: _Tick) -> None:
         cells, services, records = self.cells, self.services, self.up.records
+        traversals = tick.traversals
         records.sent = 0
-        started, ended = (cars[self.online[cars] > 0] for cars in (trips_started, trips_ended))
-        records.add(started, self._here(started), CONNECTION)
-        records.add(started, self._here(started), TRIP)
+        records.add(tick.started, self._here(tick.started), CONNECTION)
+        records.add(tick.started, self._here(tick.started), TRIP)
         records.room((1 + len(self._mean_mm)) * traversals.n)
         records.sent = kernels.driving_messages(
             traversals.n,
@@ -325,46 +326,26 @@ class Cloud:
             int(Stream.TELEMETRY_EVENT),
             *records.out,
         )
-        records.add(ended, self._here(ended), TRIP)
-        self._periodic(records, plugged_cars, self.online, services.charging_ms, CHARGING, t0_ms, t1_ms)
+        records.add(tick.ended, self._here(tick.ended), TRIP)
+        self._periodic(records, tick.plugged, self.online, services.charging_ms, CHARGING, tick)
         before = records.sent
-        beating = self._beating("heartbeat", services.heartbeat_ms, t0_ms, t1_ms, parked=True)
-        self._periodic(records, beating, self.online, services.heartbeat_ms, HEARTBEAT, t0_ms, t1_ms)
+        beating = self._beating("heartbeat", services.heartbeat_ms, tick, parked=True)
+        self._periodic(records, beating, self.online, services.heartbeat_ms, HEARTBEAT, tick)
         # a parked unit wakes, connects, reports
         part = slice(before, records.sent)
         records.add(records.car[part].copy(), records.cell[part].copy(), CONNECTION)
         for number, service in enumerate(services.up, len(SERVICES)):
-            self._further(records, service, number, t0_ms, t1_ms, traversals, started, ended, plugged_cars)
+            self._further(records, service, number, tick)
 
-    def _answer(
-        self,
-        t0_ms: int,
-        t1_ms: int,
-        traversals: Traversals,
-        trips_started: NDArray[np.integer],
-        trips_ended: NDArray[np.integer],
-        plugged_cars: NDArray[np.integer],
-    ) -> None:
+    def _answer(self, tick: _Tick) -> None:
         """What the cloud makes ready for cars in this tick."""
         records = self.down.records
         records.sent = 0
-        started, ended = (cars[self.online[cars] > 0] for cars in (trips_started, trips_ended))
         for number, service in enumerate(self.services.down):
-            self._further(records, service, number, t0_ms, t1_ms, traversals, started, ended, plugged_cars)
+            self._further(records, service, number, tick)
 
-    def _further(
-        self,
-        records: Records,
-        service: Service,
-        number: int,
-        t0_ms: int,
-        t1_ms: int,
-        traversals: Traversals,
-        started: NDArray[np.integer],
-        ended: NDArray[np.integer],
-        plugged_cars: NDArray[np.integer],
-    ) -> None:
-        may = self._may[service.name]
+    def _further(self, records: Records, service: Service, number: int, tick: _Tick) -> None:
+        may, traversals = self._may[service.name], tick.traversals
         if service.trigger == "driving":
             records.room(traversals.n)
             records.sent = kernels.driving_periodic(
@@ -382,15 +363,15 @@ class Cloud:
                 *records.out,
             )
         elif service.trigger == "trip":
-            for cars in (started, ended):
+            for cars in (tick.started, tick.ended):
                 mine = cars[may[cars] > 0].astype(np.int32)
                 records.add(mine, self._here(mine), number)
         elif service.trigger == "charging":
-            self._periodic(records, plugged_cars, may, service.period_ms, number, t0_ms, t1_ms)
+            self._periodic(records, tick.plugged, may, service.period_ms, number, tick)
         elif service.trigger in {"parked", "any_time"}:
             parked = service.trigger == "parked"
-            cars = self._beating(service.name, service.period_ms, t0_ms, t1_ms, parked=parked)
-            self._periodic(records, cars, may, service.period_ms, number, t0_ms, t1_ms)
+            cars = self._beating(service.name, service.period_ms, tick, parked=parked)
+            self._periodic(records, cars, may, service.period_ms, number, tick)
 
     def _periodic(
         self,
@@ -399,8 +380,7 @@ class Cloud:
         may: NDArray[np.uint8],
         period_ms: int,
         service: int,
-        t0_ms: int,
-        t1_ms: int,
+        tick: _Tick,
     ) -> None:
         fleet, cells = self.fleet, self.cells
         records.room(len(cars))
@@ -413,20 +393,20 @@ class Cloud:
             cells.link_cell,
             cells.node_cell,
             period_ms,
-            t0_ms,
-            t1_ms,
+            tick.t0_ms,
+            tick.t1_ms,
             service,
             records.sent,
             *records.out,
         )
 
-    def _beating(self, name: str, period: int, t0_ms: int, t1_ms: int, *, parked: bool) -> NDArray[np.int32]:
-        """Cars with a moment of this service in [t0, t1); only parked ones when asked."""
+    def _beating(self, name: str, period: int, tick: _Tick, *, parked: bool) -> NDArray[np.int32]:
+        """Cars with a moment of this service in the tick; only parked ones when asked."""
         moment, car = self._beats[name]
-        if t1_ms - t0_ms >= period:
+        if tick.t1_ms - tick.t0_ms >= period:
             rows = car
         else:
-            low, high = t0_ms % period, (t1_ms - 1) % period + 1
+            low, high = tick.t0_ms % period, (tick.t1_ms - 1) % period + 1
             first, last = np.searchsorted(moment, [low, high])
             rows = car[first:last] if low < high else np.concatenate([car[first:], car[:last]])
         found: NDArray[np.int32] = np.sort(rows[self.fleet.state[rows] == State.PARKED] if parked else rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from twin.traffic.heap_kernels import heap_push
 from twin.traffic.processor_kernels import lowest_bit
 
 # entries of `clock`; no event is due before CURSOR
@@ -40,39 +41,8 @@ def ceil_ms(us):  # type: ignore[no-untyped-def]
 
 @compiled
 def push_far(far, clock, time, ident):  # type: ignore[no-untyped-def]
-    """Add an event to the four-ary heap of keys (time, ident)."""
-    key = (time << ID_BITS) | ident
-    i = clock[FAR_SIZE]
-    clock[FAR_SIZE] = i + 1
-    while i > 0:
-        parent = (i - 1) >> 2
-        if far[parent] <= key:
-            break
-        far[i] = far[parent]
-        i = parent
-    far[i] = key
-
-
-@compiled
-def pop_far(far, clock):  # type: ignore[no-untyped-def]
-    """Remove the heap's first event."""
-    size = clock[FAR_SIZE] - 1
-    clock[FAR_SIZE] = size
-    key = far[size]
-    i = 0
-    while True:
-        child = 4 * i + 1
-        if child >= size:
-            break
-        best = child
-        for k in range(child + 1, min(child + 4, size)):
-            if far[k] < far[best]:
-                best = k
-        if far[best] >= key:
-            break
-        far[i] = far[best]
-        i = best
-    far[i] = key
+    """Add an event to the heap of keys (time, ident)."""
+    clock[FAR_SIZE] = heap_push(far, clock[FAR_SIZE], (time << ID_BITS) | ident)
 
 
 @inlined

@@ -15,12 +15,15 @@ from twin.traffic import kernels as k
 from twin.traffic import records
 from twin.traffic.right_of_way import RightOfWay, right_of_way
 from twin.traffic.signals import SignalError, SignalPlan, signal_plan
+from twin.traffic.slot_kernels import CAR, REST
 from twin.traffic.snapshot_kernels import snapshot
 from twin.traffic.traversals import Traversals
 
 # times are 32-bit milliseconds from the start: 24 days, and what one link can add to that
 HORIZON_MS = 24 * 86_400_000
 LONGEST_MS = 20 * 3_600_000
+MOST = 32  # times what a car has, of gap, pace and size
+MOST_ON_LINK = 65_535  # what a link's record counts to; as many stand on 80 km of six lanes
 
 
 class TrafficError(ValueError):
@@ -132,11 +135,12 @@ class Streets:
         self._slowest_ms = int(physics.free_ms.max())
         if ends[-1] >= 1 << 31 or max(physics.free_ms.max(), physics.wave_ms.max()) > LONGEST_MS:
             raise TrafficError("the streets hold more than 2 billion cars, or a link takes more than 20 hours")
+        if whole.max() > MOST_ON_LINK:
+            raise TrafficError(f"link {whole.argmax()} holds {whole.max()} cars, the engine at most {MOST_ON_LINK}")
         self._links = links = on_cache_lines(n, records.LINK)
         links["free_ms"] = physics.free_ms
         links["headway_us"] = physics.headway_us
-        links["storage"] = whole
-        links["fraction"] = np.clip(np.rint((physics.storage - whole) * 1000), 0, 999)
+        links["storage"] = links["holes"] = whole
         links["wave_ms"] = physics.wave_ms
         links["slots"] = ends - whole
         plan = signal_plan(network, settings) if signals is None else signals
@@ -147,7 +151,7 @@ class Streets:
             turn = rule.turn_cost(physics.headway_us)
         except SignalError as error:
             raise TrafficError(str(error)) from None
-        links["control"] = control
+        links["control"] = control | (np.clip(np.rint((physics.storage - whole) * 1000), 0, 999).astype(int) << REST)
         links["next_in_us"] = links["next_out_us"] = calendar.LONG_AGO * 1000
         links["first_waiter"] = calendar.NOBODY
         self._merges = np.zeros(n, records.MERGE)
@@ -159,7 +163,7 @@ class Streets:
         # an upstream link's turn costs what its capacity costs, so merges share by it; a source counts as a lane
         self._waiting["weight"] = np.concatenate([turn, physics.headway_us * network.link_lanes])
         self._slots = on_cache_lines(int(ends[-1]), records.SLOT)
-        self._slots["vehicle"] = calendar.NOBODY
+        self._slots["vehicle"] = -2 - CAR
         self._slots["ms"] = calendar.LONG_AGO
         self._near = np.full(calendar.NEAR_MS, calendar.NOBODY, np.int32)
         self._due = np.zeros(calendar.NEAR_MS // 64, np.uint64)
@@ -221,7 +225,7 @@ class Streets:
 
     def first_ms(self, vehicles: ArrayLike) -> NDArray[np.int64]:
         """When vehicles left the source queue and entered their first link."""
-        return np.asarray(self._vehicles["first_ms"][np.asarray(vehicles)], np.int64)
+        return np.asarray(np.maximum(self._vehicles["first_ms"][np.asarray(vehicles)], -1), np.int64)
 
     def has_trip(self, vehicles: ArrayLike) -> NDArray[np.bool_]:
         """Whether vehicles are on the road or wait to enter it."""
@@ -252,6 +256,7 @@ class Streets:
         *,
         gap: ArrayLike = 1.0,
         pace: ArrayLike = 1.0,
+        size: ArrayLike = 1.0,
     ) -> None:
         """Let vehicles start on their routes at `at_ms`.
 
@@ -265,6 +270,9 @@ class Streets:
             Route of vehicle i is `route_links[route_ptr[i]:route_ptr[i+1]]`, at least one link.
         gap, pace : float or array
             Following headway and free travel time relative to the link's own.
+        size : float or array
+            Place it takes in a queue relative to `traffic.spacing_m`, from 1 to 32. One that is longer than a
+            link has the link to itself.
 
         Raises
         ------
@@ -278,12 +286,8 @@ class Streets:
         self._check_routes(rows, route_ptr, route_links)
         if np.any(self._busy[rows]) or len(np.unique(rows)) != len(rows):
             raise TrafficError("a vehicle departs that is still on the road")
-        gap_permille, pace_permille = np.rint(np.multiply(gap, 1000)), np.rint(np.multiply(pace, 1000))
-        if (
-            min(np.min(gap_permille), np.min(pace_permille)) < 0
-            or max(np.max(gap_permille), np.max(pace_permille)) > 32767
-        ):
-            raise TrafficError("gap and pace are between 0 and 32 times a link's own")
+        gap_permille, pace_permille = _permille("gap", gap), _permille("pace", pace)
+        size_permille = _permille("size", size, least=1)
         if np.min(at_ms) < self._until_ms:
             late = int(np.argmin(np.broadcast_to(at_ms, rows.shape)))
             raise TrafficError(
@@ -302,6 +306,7 @@ class Streets:
         record["first_ms"][rows] = -1
         record["gap_permille"][rows] = gap_permille
         record["pace_permille"][rows] = pace_permille
+        record["size_permille"][rows] = size_permille
         self._busy[rows] = True
         self._departing_later.append(rows)
 
@@ -317,16 +322,13 @@ class Streets:
         Raises
         ------
         TrafficError
-            For a value that is not between 0 and 32.
+            For a value that is not from 0 to 32.
         """
         rows = np.asarray(vehicles, np.int64)
         if not len(rows):
             return
-        for name, value in (("gap_permille", gap), ("pace_permille", pace)):
-            permille = np.rint(np.multiply(value, 1000))
-            if np.min(permille) < 0 or np.max(permille) > 32767:
-                raise TrafficError("gap and pace are between 0 and 32 times a link's own")
-            self._vehicles[name][rows] = permille
+        for name, value in (("gap", gap), ("pace", pace)):
+            self._vehicles[f"{name}_permille"][rows] = _permille(name, value)
 
     def rows_for(self, count: int) -> NDArray[np.int64]:
         """Idle vehicle rows for other traffic; taken back by `release` when they arrive."""
@@ -482,7 +484,7 @@ class Streets:
         free = links["free_ms"].astype(np.int64)
         mean = np.where(sums[:, 0] > 0, sums[:, 1] // np.maximum(sums[:, 0], 1), free)
         standing = links["count_in"] > links["count_out"]
-        heads = self._slots["vehicle"][links["slots"] + links["count_out"] % links["storage"]]
+        heads = self._slots["vehicle"][links["slots"] + links["head"]]
         entered = self._vehicles["enter_ms"][np.where(standing, heads, 0)]
         return np.asarray(np.maximum(np.maximum(mean, free), np.where(standing, now_ms - entered, 0)))
 
@@ -491,7 +493,7 @@ class Streets:
         links = self._links
         before = np.flatnonzero(self._waiting["target"][: len(links)] != calendar.NOBODY)
         here = links[before]
-        arrived = self._slots["ms"][here["slots"] + here["count_out"] % here["storage"]]
+        arrived = self._slots["ms"][here["slots"] + here["head"]]
         ready = np.maximum(arrived, -(-here["next_out_us"] // 1000))
         wait = np.zeros(len(links), np.int64)
         np.maximum.at(wait, self._waiting["target"][before], now_ms - ready)
@@ -504,8 +506,19 @@ class Streets:
             row = self._merges["source_first"][link]
             while row != calendar.NOBODY:
                 waiting += 1
-                row = self._vehicles["next_in_source"][row]
+                behind = int(self._vehicles["first_ms"][row])
+                row = -2 - behind if behind < -1 else calendar.NOBODY
         return waiting + int(self.link_vehicles.sum())
+
+
+def _permille(name: str, value: ArrayLike, *, least: int = 0) -> NDArray[np.float64]:
+    """What is relative to a car's or link's own, as the records hold it."""
+    permille = np.rint(np.multiply(value, 1000.0))
+    wrong = ~((permille >= least * 1000) & (permille <= MOST * 1000))
+    if np.any(wrong):
+        first = np.atleast_1d(value)[np.argmax(wrong)]
+        raise TrafficError(f"{name} is from {least} to {MOST} times that of a car on the link, not {first}")
+    return np.asarray(permille)
 
 
 def on_cache_lines(rows: int, kind: np.dtype[np.void]) -> NDArray[np.void]:
@@ -518,7 +531,7 @@ def on_cache_lines(rows: int, kind: np.dtype[np.void]) -> NDArray[np.void]:
 def idle_vehicles(rows: int) -> NDArray[np.void]:
     """Vehicle records without a trip, as good as the link allows."""
     made = on_cache_lines(rows, records.VEHICLE)
-    made["gap_permille"] = made["pace_permille"] = 1000
+    made["gap_permille"] = made["pace_permille"] = made["size_permille"] = 1000
     return made
 
 

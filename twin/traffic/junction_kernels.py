@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from twin.traffic.calendar_kernels import NEVER, NOBODY, ceil_ms, compiled
+from twin.traffic.slot_kernels import head_slot
 
 SIGNAL, YIELDS, METERED = 1, 2, 4  # bits of a link's `control`
 
@@ -44,7 +45,7 @@ def gap_at(links, slots, vehicles, ends, foes, link, now):  # type: ignore[no-un
     gap, which shrinks with its wait. Who stands at a line already is not waited for.
     """
     here, end = links[link], ends[link]
-    slot = slots[here.slots + here.count_out % here.storage]
+    slot = slots[head_slot(here)]
     mine = vehicles[slot.vehicle].next_link
     waited = now - max(np.int64(slot.ms), ceil_ms(here.next_out_us))
     patience = np.int64(end.patience_ms)
@@ -55,7 +56,7 @@ def gap_at(links, slots, vehicles, ends, foes, link, now):  # type: ignore[no-un
         there = links[foe.link]
         if there.count_in == there.count_out or (foe.mine != NOBODY and foe.mine != mine):
             continue
-        slot = slots[there.slots + there.count_out % there.storage]
+        slot = slots[head_slot(there)]
         if foe.onto != NOBODY and vehicles[slot.vehicle].next_link != foe.onto:
             continue
         due = max(np.int64(slot.ms), ceil_ms(there.next_out_us))

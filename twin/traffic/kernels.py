@@ -20,7 +20,6 @@ from twin.traffic.calendar_kernels import (
     ID_MASK,
     IDLE,
     IN_SOURCE,
-    LONG_AGO,
     MOVED,
     NEAR_MASK,
     NEVER,
@@ -35,12 +34,13 @@ from twin.traffic.calendar_kernels import (
     inlined,
     next_due,
     pasted,
-    pop_far,
     push,
     push_far,
 )
+from twin.traffic.heap_kernels import heap_pop
 from twin.traffic.junction_kernels import METERED, SIGNAL, YIELDS, green, may_go_at
 from twin.traffic.processor_kernels import prefetch
+from twin.traffic.slot_kernels import CAR, head_slot, leave_hole, next_slot, space_at, take_space
 from twin.traffic.waiting_kernels import delist, enlist, ring_through, watch_ring, whose_turn
 
 LOOK_AHEAD_MS = 64
@@ -50,21 +50,16 @@ DONE, BUFFERS_FULL, HEAP_FULL = 0, 1, 2
 
 
 @inlined
-def room_at(links, slots, link):  # type: ignore[no-untyped-def]
-    """When the link has room for its next vehicle; NEVER while that depends on a vehicle that has not left."""
-    here = links[link]
-    storage = here.storage
-    count_in = here.count_in
-    if count_in - here.count_out >= storage:
-        return NEVER
-    return max(np.int64(slots[here.slots + count_in % storage].ms), ceil_ms(here.next_in_us))
+def room_at(links, slots, link, size):  # type: ignore[no-untyped-def]
+    """When the link takes its next vehicle, of a size; NEVER while that depends on one that has not left."""
+    return max(space_at(links, slots, link, size), ceil_ms(links[link].next_in_us))
 
 
 @inlined
 def schedule_head(links, slots, ends, near, due, queue, far, clock, link):  # type: ignore[no-untyped-def]
     """Set the event at which the head vehicle of a link may leave it."""
     here = links[link]
-    arrives = np.int64(slots[here.slots + here.count_out % here.storage].ms)
+    arrives = np.int64(slots[head_slot(here)].ms)
     ready = max(arrives, ceil_ms(here.next_out_us))
     if here.control & SIGNAL:
         ready = green(ends, link, ready)
@@ -73,9 +68,9 @@ def schedule_head(links, slots, ends, near, due, queue, far, clock, link):  # ty
 
 @compiled
 def schedule_gate(links, slots, near, due, queue, far, clock, link, now, n_links):  # type: ignore[no-untyped-def]
-    """Set the event at which a link with waiters can take the next one, if that moment is known."""
+    """Set the event at which a link with waiters can take the next one, if that moment is known, for a car."""
     if queue[n_links + link] == IDLE:
-        opens = room_at(links, slots, link)
+        opens = room_at(links, slots, link, CAR)
         if opens != NEVER:
             push(near, due, queue, far, clock, max(now, opens), n_links + link)
 
@@ -94,7 +89,8 @@ def enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, lin
     """Put a vehicle onto a link, the one at its position in the route."""
     here, car = links[link], vehicles[who]
     count = here.count_in
-    slot = slots[here.slots + count % here.storage]
+    car.taken_permille = take_space(links, slots, link, np.int64(car.size_permille))
+    slot = slots[next_slot(here)]
     slot.vehicle = who
     slot.ms = now + (np.int64(here.free_ms) * car.pace_permille) // 1000
     here.count_in = count + 1
@@ -113,20 +109,9 @@ def leave(links, slots, vehicles, ends, link, now, clock, n_fleet, out_car, out_
     The traversal is counted; fleet cars also get a row.
     """
     here = links[link]
-    count = here.count_out
-    slot = slots[here.slots + count % here.storage]
-    who = np.int64(slot.vehicle)
+    who = np.int64(slots[head_slot(here)].vehicle)
     car = vehicles[who]
-    # a space of K is free between two holes: the one of the vehicle before and its own
-    hole = now + here.wave_ms
-    if here.fraction == 0:
-        slot.ms = hole
-    elif count == 0:
-        slot.ms = LONG_AGO
-    else:
-        slot.ms = hole - (here.fraction * (hole - here.last_hole_ms)) // 1000
-    here.last_hole_ms = hole
-    here.count_out = count + 1
+    leave_hole(here, slots, now + here.wave_ms, np.int64(car.taken_permille))
     headway = (np.int64(here.headway_us) * car.gap_permille) // 1000
     if here.control & METERED:
         headway = headway * ends[link].stretch_permille // 1000
@@ -178,13 +163,12 @@ def advance(  # type: ignore[no-untyped-def]
             clock[NEXT_DEPARTURE] = pointer
             clock[IN_SOURCE] += 1
             target = np.int64(route[vehicles[who].position])
-            vehicles[who].next_in_source = NOBODY
             if merges[target].source_first == NOBODY:
                 merges[target].source_first = who
                 enlist(links, merges, waiting, target, n_links + target)
                 schedule_gate(links, slots, near, due, queue, far, clock, target, starts, n_links)
             else:
-                vehicles[merges[target].source_last].next_in_source = who
+                vehicles[merges[target].source_last].first_ms = -2 - who
             merges[target].source_last = who
             starts = np.int64(vehicles[departing[pointer]].depart_ms) if pointer < len(departing) else NEVER
             continue
@@ -199,7 +183,7 @@ def advance(  # type: ignore[no-untyped-def]
         else:
             now = far_ms
             ident = key & ID_MASK
-            pop_far(far, clock)
+            clock[FAR_SIZE] = heap_pop(far, clock[FAR_SIZE])
         # Cache misses would be most of the time spent. An event some steps ahead is known already: what it
         # will touch is fetched link by link of the chain that leads there, one stage per event.
         if look_ahead:
@@ -208,12 +192,12 @@ def advance(  # type: ignore[no-untyped-def]
                 ahead = next_due(due, max(ahead + 1, cursor + LOOK_AHEAD_MS // 4), cursor + LOOK_AHEAD_MS)
                 soon = np.int64(near[ahead & NEAR_MASK])
             if soon_4 != NOBODY:
-                prefetch(slots, links[soon_4].slots + links[soon_4].count_in % links[soon_4].storage)
+                prefetch(slots, next_slot(links[soon_4]))
             soon_4 = NOBODY
             if soon_3 != NOBODY:
                 here = links[soon_3]
-                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
-                if who != NOBODY:
+                who = np.int64(slots[head_slot(here)].vehicle)
+                if who >= 0:
                     prefetch(route, np.int64(vehicles[who].position) + 2)
                     soon_4 = np.int64(vehicles[who].next_link)
                     if soon_4 != NOBODY:
@@ -221,13 +205,13 @@ def advance(  # type: ignore[no-untyped-def]
             soon_3 = soon_2
             if soon_2 != NOBODY:
                 here = links[soon_2]
-                who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
-                if who != NOBODY:
+                who = np.int64(slots[head_slot(here)].vehicle)
+                if who >= 0:
                     prefetch(vehicles, who)
             soon_2 = soon_1
             if soon_1 != NOBODY:
                 here = links[soon_1]
-                prefetch(slots, here.slots + here.count_out % here.storage)
+                prefetch(slots, head_slot(here))
             soon_1 = soon - n_links if soon >= n_links else soon
             if soon_1 != NOBODY:
                 prefetch(links, soon_1)
@@ -241,14 +225,17 @@ def advance(  # type: ignore[no-untyped-def]
                 if goes > now:
                     push(near, due, queue, far, clock, goes, link)
                     continue
-            who = np.int64(slots[here.slots + here.count_out % here.storage].vehicle)
+            who = np.int64(slots[head_slot(here)].vehicle)
             target = np.int64(vehicles[who].next_link)
             if target == NOBODY:
                 clock[ON_ROAD] -= 1
                 arrived[clock[ARRIVALS]] = who
                 arrived_ms[clock[ARRIVALS]] = now
                 clock[ARRIVALS] += 1
-            elif links[target].first_waiter != NOBODY or room_at(links, slots, target) > now:
+            elif (
+                links[target].first_waiter != NOBODY
+                or room_at(links, slots, target, np.int64(vehicles[who].size_permille)) > now
+            ):
                 # nobody overtakes those who wait
                 enlist(links, merges, waiting, target, link)
                 schedule_gate(links, slots, near, due, queue, far, clock, target, now, n_links)
@@ -264,11 +251,18 @@ def advance(  # type: ignore[no-untyped-def]
             target = ident - n_links
             queue[ident] = IDLE
             link = NOBODY
+            opens = now
             while links[target].first_waiter != NOBODY:
                 waiter = whose_turn(links, waiting, target)
+                who = slots[head_slot(links[waiter])].vehicle if waiter < n_links else merges[target].source_first
+                size = np.int64(vehicles[who].size_permille)
+                if size > CAR:
+                    opens = room_at(links, slots, target, size)
+                    if opens > now:  # it has its turn, and nobody shorter takes it
+                        break
                 delist(links, waiting, waiter)
                 if waiter < n_links:
-                    control = links[waiter].control
+                    control = links[waiter].control & (SIGNAL | YIELDS)
                     goes = may_go_at(links, slots, vehicles, ends, foes, waiter, now) if control else now
                     if goes > now:
                         # the signal turned red while it waited, or a car with right of way is near
@@ -292,7 +286,7 @@ def advance(  # type: ignore[no-untyped-def]
                     link = waiter
                 else:
                     who = np.int64(merges[target].source_first)
-                    merges[target].source_first = vehicles[who].next_in_source
+                    merges[target].source_first = -2 - vehicles[who].first_ms if vehicles[who].first_ms < -1 else NOBODY
                     clock[IN_SOURCE] -= 1
                     clock[ON_ROAD] += 1
                     vehicles[who].first_ms = now
@@ -303,7 +297,10 @@ def advance(  # type: ignore[no-untyped-def]
                     enlist(links, merges, waiting, target, waiter)
                 break
             if links[target].first_waiter != NOBODY:
-                schedule_gate(links, slots, near, due, queue, far, clock, target, now, n_links)
+                if opens <= now:
+                    schedule_gate(links, slots, near, due, queue, far, clock, target, now, n_links)
+                elif opens != NEVER:
+                    push(near, due, queue, far, clock, opens, ident)
                 if queue[ident] == IDLE:
                     # it has filled up: those left behind may stand in a ring now
                     waiter = np.int64(links[target].first_waiter)
@@ -324,25 +321,22 @@ def advance(  # type: ignore[no-untyped-def]
                 return BUFFERS_FULL
             clock[RINGS_TURNED] += 1
             clock[RING_VEHICLES] += length
-            other = link
-            for _ in range(length):
-                target = np.int64(waiting[other].target)
-                delist(links, waiting, other)
-                waiting[other].target = target
-                merges[other].ring_turns += 1
-                who = leave(
-                    links, slots, vehicles, ends, other, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
-                )
-                vehicles[who].position += 1
-                other = target
-            who = np.int64(slots[links[link].slots + (links[link].count_out - 1) % links[link].storage].vehicle)
-            for _ in range(length):
-                other = np.int64(waiting[other].target)
-                # the next vehicle's slot is the one that this vehicle takes
-                here = links[other]
-                follows = np.int64(slots[here.slots + (here.count_out - 1) % here.storage].vehicle)
-                enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, other, who, now)
-                who = follows
+            other, coming = link, NOBODY
+            for more in range(length, -1, -1):
+                who = NOBODY
+                if more:
+                    target = np.int64(waiting[other].target)
+                    delist(links, waiting, other)
+                    waiting[other].target = target
+                    merges[other].ring_turns += 1
+                    who = leave(
+                        links, slots, vehicles, ends, other, now, clock, n_fleet, out_car, out_link, out_enter, out_exit
+                    )
+                    vehicles[who].position += 1
+                if coming != NOBODY:
+                    enter(links, slots, vehicles, route, ends, near, due, queue, far, clock, other, coming, now)
+                if more:
+                    other, coming = target, who
             for _ in range(length):
                 target = np.int64(waiting[other].target)
                 waiting[other].target = NOBODY
@@ -369,7 +363,7 @@ def divert(  # type: ignore[no-untyped-def]
         vehicles[who].end = end[i]
         vehicles[who].next_link = route[position[i] + 1] if position[i] + 1 < end[i] else NOBODY
         here = links[link]
-        if slots[here.slots + here.count_out % here.storage].vehicle == who and waiting[link].target != NOBODY:
+        if slots[head_slot(here)].vehicle == who and waiting[link].target != NOBODY:
             # it leaves the queue before its old next link and asks again
             delist(links, waiting, link)
             shows = green(ends, link, now) if here.control & SIGNAL else now

@@ -23,6 +23,7 @@ from twin.demand.given import GivenDays, GivenTraffic
 from twin.demand.other_traffic import OtherTraffic
 from twin.settings import TrafficSettings
 from twin.traffic.engine import Streets
+from twin.traffic.heavy import counts_for
 from twin.traffic.right_of_way import RightOfWay
 from twin.traffic.routing import Router, Routes
 from twin.traffic.traversals import Traversals
@@ -144,6 +145,7 @@ def learn(
     *,
     days: int,
     seed: int,
+    cars: int = 0,
     priority: RightOfWay | None = None,
 ) -> Learned:
     """Drive a day over and over while drivers learn.
@@ -159,6 +161,8 @@ def learn(
     days : int
         How many, below 64.
     seed : int
+    cars : int
+        Of the fleet: drivers below are its cars, others may drive lorries.
     priority : RightOfWay, optional
         Who gives way, as in the run.
 
@@ -176,9 +180,10 @@ def learn(
     routes = router.routes(trips.origin, trips.target, free_ms)
     planned = len(trips.depart_ms)
     trips, routes = trips.take(routes.found), routes.only(routes.found)
+    size = np.where(trips.driver < cars, 1.0, counts_for(settings, seed, trips.driver, trips.depart_ms))
     told: list[LearnedDay] = []
     for day in range(1, days + 1):
-        cost[day], travel_ms = _drive(network, settings, trips, routes, priority)
+        cost[day], travel_ms = _drive(network, settings, trips, routes, size, priority)
         spent = _spent(trips, routes, cost[day])
         best = _cheapest(router, trips, cost[day])
         least = _spent(trips, best, cost[day])
@@ -192,14 +197,19 @@ def learn(
 
 
 def _drive(
-    network: RoadNetwork, settings: TrafficSettings, trips: DayTrips, routes: Routes, priority: RightOfWay | None
+    network: RoadNetwork,
+    settings: TrafficSettings,
+    trips: DayTrips,
+    routes: Routes,
+    size: NDArray[np.float64],
+    priority: RightOfWay | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Drive the trips; travel times by hour and link, and of each trip (-1: not arrived within the day)."""
     streets = Streets(network, settings, 0, priority=priority)
     rows = streets.rows_for(len(trips.depart_ms))
     trip_of = np.full(streets.rows, -1, np.int64)
     trip_of[rows] = np.arange(len(rows))
-    streets.depart(rows, trips.depart_ms, routes.ptr, routes.links)
+    streets.depart(rows, trips.depart_ms, routes.ptr, routes.links, gap=size, size=size)
     travel_ms = np.full(len(rows), -1, np.int64)
     cost = np.empty((DAY_MS // PERIOD_MS, network.n_links), np.int32)
     cost[:] = streets.physics.free_ms

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from twin.demand.given import GivenTraffic
 from twin.demand.other_traffic import OtherTraffic
 from twin.traffic.engine import Streets
+from twin.traffic.heavy import counts_for
 from twin.traffic.informed import InformedDrivers
 from twin.traffic.learning import MOST_DAYS
 from twin.traffic.route_choice import RouteChoice
@@ -28,11 +29,14 @@ class OtherDrivers:
         choice: RouteChoice,
         streets: Streets,
         informed: InformedDrivers,
+        *,
+        seed: int,
     ) -> None:
         self.demand = demand
         self._choice = choice
         self._streets = streets
         self._informed = informed
+        self._seed = seed
         self._routes: dict[int, NDArray[np.int32]] = {}
         self.planned = self.arrived = self.unroutable = 0
 
@@ -69,5 +73,6 @@ class OtherDrivers:
         if go.any():
             ptr = np.concatenate([[0], np.cumsum(lengths[go])]).astype(np.int64)
             rows = self._streets.rows_for(int(go.sum()))
-            self._streets.depart(rows, due.depart_ms[go], ptr, np.concatenate(parts))
+            size = counts_for(self._streets.settings, self._seed, driver[go], due.depart_ms[go])
+            self._streets.depart(rows, due.depart_ms[go], ptr, np.concatenate(parts), gap=size, size=size)
             self._informed.begin(rows, driver[go], due.depart_ms[go])

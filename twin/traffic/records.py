@@ -12,9 +12,10 @@ LINK = np.dtype(
     [
         ("free_ms", "i4"),  # free-flow time
         ("headway_us", "i4"),  # between two vehicles at saturation, over all lanes
-        ("storage", "i4"),  # vehicles it holds, whole part, and in permille the rest
-        ("fraction", "i2"),
-        ("control", "i2"),  # bits SIGNAL, YIELDS, METERED: what of its row in `ends` holds
+        ("storage", "u2"),  # cars it holds, the whole part
+        ("head", "u2"),  # place in the ring of the vehicle that leaves next
+        ("holes", "u2"),  # slots before that one whose space is not taken yet
+        ("control", "i2"),  # bits SIGNAL, YIELDS, METERED: what of its row in `ends` holds; above, the rest of storage
         ("wave_ms", "i4"),  # time a hole takes from the end to the start
         ("slots", "i4"),  # where its ring of `storage` slots begins
         ("next_in_us", "i8"),  # when the headway lets the next one in, and out
@@ -26,7 +27,8 @@ LINK = np.dtype(
         ("spent_ms", "i8"),  # by all that left
     ]
 )
-# a vehicle and when it can be at the end; after it has left: when its space can be taken again
+# a vehicle and when it can be at the end; after it has left a hole: -2 less what is left of it, in permille of a car's
+# place, and when it can be taken
 SLOT = np.dtype([("vehicle", "i4"), ("ms", "i4")])
 VEHICLE = np.dtype(
     [
@@ -36,9 +38,10 @@ VEHICLE = np.dtype(
         ("enter_ms", "i4"),  # when it entered its link
         ("gap_permille", "i2"),  # of its link's headway and free-flow time
         ("pace_permille", "i2"),
-        ("next_in_source", "i4"),
+        ("size_permille", "i2"),  # of a car's place in a queue
+        ("taken_permille", "i2"),  # of its link; less than its size where there was no more
         ("depart_ms", "i4"),
-        ("first_ms", "i4"),  # when it entered its first link
+        ("first_ms", "i4"),  # when it entered its first link; until then -2 less the row behind it, -1 for none
     ]
 )
 # per link, read only where vehicles wait for it

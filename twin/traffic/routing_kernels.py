@@ -13,46 +13,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from twin.traffic.heap_kernels import heap_pop, heap_push
+
 FOUND, NO_ROUTE, SAME_NODE = 0, 1, 2
 
 _FAR = np.int64(2**30)
 _CLOSED = np.int64(2**30)
 _BITS = 26
 _MASK = np.int64((1 << _BITS) - 1)
-
-
-@njit(cache=True)
-def _push(heap, size, key):  # type: ignore[no-untyped-def]
-    i = size
-    while i > 0:
-        parent = (i - 1) >> 2
-        if heap[parent] <= key:
-            break
-        heap[i] = heap[parent]
-        i = parent
-    heap[i] = key
-    return size + 1
-
-
-@njit(cache=True)
-def _pop(heap, size):  # type: ignore[no-untyped-def]
-    size -= 1
-    key = heap[size]
-    i = 0
-    while True:
-        child = 4 * i + 1
-        if child >= size:
-            break
-        best = child
-        for j in range(child + 1, min(child + 4, size)):
-            if heap[j] < heap[best]:
-                best = j
-        if heap[best] >= key:
-            break
-        heap[i] = heap[best]
-        i = best
-    heap[i] = key
-    return size
 
 
 @njit(cache=True)
@@ -205,11 +173,11 @@ def _search_links(arcs, streets, work, cost, origin, after, target, links, at): 
             work.stamp[link] = epoch
             work.label[link] = cost[link]
             work.before[link] = -1
-            size = _push(work.heap, size, (estimate << _BITS) | link)
+            size = heap_push(work.heap, size, (estimate << _BITS) | link)
     last = np.int64(-1)
     while size:
         key = work.heap[0]
-        size = _pop(work.heap, size)
+        size = heap_pop(work.heap, size)
         link = key & _MASK
         here = work.label[link]
         if streets.link_to[link] == target:
@@ -226,7 +194,7 @@ def _search_links(arcs, streets, work, cost, origin, after, target, links, at): 
                     work.stamp[onto] = epoch
                     work.label[onto] = there
                     work.before[onto] = link
-                    size = _push(work.heap, size, (estimate << _BITS) | onto)
+                    size = heap_push(work.heap, size, (estimate << _BITS) | onto)
     _forget(arcs, goal, work.reach)
     if last < 0:
         return -2

@@ -11,15 +11,16 @@ def snapshot(now, links, link_length, link_spacing, slots, vehicles, who, on, me
     n = 0
     for link in range(len(links)):
         here = links[link]
-        first = here.count_out
-        for count in range(first, here.count_in):
-            slot = slots[here.slots + count % here.storage]
+        ahead = 0.0
+        for place in range(here.head, here.head + here.count_in - here.count_out):
+            slot = slots[here.slots + place % here.storage]
             entered = vehicles[slot.vehicle].enter_ms
             free = max(1, slot.ms - entered)
             moved = link_length[link] * min(1.0, max(0.0, (now - entered) / free))
             who[n] = slot.vehicle
             on[n] = link
             # queued vehicles stand behind each other
-            metres[n] = min(moved, max(0.0, link_length[link] - (count - first) * link_spacing[link]))
+            metres[n] = min(moved, max(0.0, link_length[link] - ahead))
+            ahead += vehicles[slot.vehicle].taken_permille / 1000 * link_spacing[link]
             n += 1
     return n
