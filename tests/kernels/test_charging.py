@@ -34,8 +34,8 @@ class Post:
         return (
             self.car, self.site, self.dc, self.grant_w, self.target_j, self.floor_j, self.stop_ms, self.from_ms,
             self.energy_j, self.meter_j, self.loss_j, self.given_j, self.part_j, self.meter_part_j, self.model,
-            self.capacity_j, self.battery_j, self.charged_j, self.car_meter_j, self.curve_w, self.interval_j, self.first,
-            INTERVAL_MS, 300.0, 0.9, ETA, GIVE_ETA,
+            self.capacity_j, self.battery_j, self.charged_j, self.car_meter_j, self.curve_w, self.interval_j,
+            self.first, INTERVAL_MS, 300.0, 0.9, ETA, GIVE_ETA,
         )  # fmt: skip
 
     def charge(self, until_ms: int, row: int = 0) -> int:
@@ -179,7 +179,7 @@ def wanted(
             300.0,
             0.9,
             ETA,
-        )  # fmt: skip
+        )
     )
 
 

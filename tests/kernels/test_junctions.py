@@ -38,7 +38,9 @@ class Crossing:
     """Link 0 gives way to link 1; each has its head vehicle. Vehicle 0 goes on to link 5, vehicle 1 to link 6."""
 
     def __init__(self) -> None:
-        self.links = rows(LINK, 2, storage=4, count_in=3, count_out=2, slots=[0, 4], control=[junction.YIELDS, 0])
+        self.links = rows(
+            LINK, 2, storage=4, count_in=3, count_out=2, head=2, slots=[0, 4], control=[junction.YIELDS, 0]
+        )
         self.slots = rows(SLOT, 8, vehicle=[9, 9, 0, 9, 9, 9, 1, 9], ms=0)
         self.vehicles = rows(VEHICLE, 10, next_link=[5, 6, *[7] * 8])
         self.ends = rows(
@@ -136,7 +138,8 @@ def test_the_other_comes_after_its_headway_and_its_signal() -> None:
 
 def test_the_last_of_several_streams_decides() -> None:
     cross = Crossing()
-    cross.links = rows(LINK, 3, storage=4, count_in=3, count_out=2, slots=[0, 4, 4], control=[junction.YIELDS, 0, 0])
+    cross.links = rows(LINK, 3, storage=4, count_in=3, head=2, count_out=2, slots=[0, 4, 4])
+    cross.links[0].control = junction.YIELDS
     cross.ends = rows(END, 3, patience_ms=10_000, first_foe=1, foes=[2, 0, 0], next_window=NOBODY)
     cross.foes = rows(FOE, 3, mine=NOBODY, link=[0, 1, 2], onto=NOBODY, lag_ms=[0, 900, 500], gap_ms=4000)
     assert cross.at(20_000) == 22_901
@@ -161,9 +164,9 @@ def test_signal_and_gap_together() -> None:
 
 def test_places_of_vehicles() -> None:
     """100 m driven in 10 s; queued vehicles stand 8 m behind each other; the ring of slots wraps round."""
-    links = rows(LINK, 3, storage=3, count_in=[0, 5, 7], count_out=[0, 2, 7], slots=[0, 3, 6])
+    links = rows(LINK, 3, storage=3, count_in=[0, 5, 7], count_out=[0, 2, 7], head=[0, 2, 1], slots=[0, 3, 6])
     slots = rows(SLOT, 9, vehicle=[9, 9, 9, 4, 5, 3, 9, 9, 9], ms=[0, 0, 0, 14_000, 21_000, 12_000, 0, 0, 0])
-    vehicles = rows(VEHICLE, 10, enter_ms=[0, 0, 0, 2000, 4000, 11_000, 0, 0, 0, 0])
+    vehicles = rows(VEHICLE, 10, enter_ms=[0, 0, 0, 2000, 4000, 11_000, 0, 0, 0, 0], taken_permille=1000)
     length, spacing = np.array([50.0, 100.0, 10.0]), np.array([8.0, 8.0, 8.0])
     who, on, metres = np.zeros(5, np.int64), np.zeros(5, np.int64), np.zeros(5)
 
@@ -171,10 +174,12 @@ def test_places_of_vehicles() -> None:
         n = plain(snapshot)(now, links, length, spacing, slots, vehicles, who, on, metres)
         return list(zip(who[:n].tolist(), on[:n].tolist(), metres[:n].tolist(), strict=True))
 
-    # rows 2, 3, 4 of the count are slots 5, 3, 4: vehicles 3, 4, 5
+    # from the head on, slots 5, 3, 4: vehicles 3, 4, 5
     assert seen(12_000) == [(3, 1, 100.0), (4, 1, 80.0), (5, 1, 10.0)]
     assert seen(30_000) == [(3, 1, 100.0), (4, 1, 92.0), (5, 1, 84.0)]
     assert seen(1000) == [(3, 1, 0.0), (4, 1, 0.0), (5, 1, 0.0)]
+    vehicles[3].taken_permille = 2500  # a lorry: who comes next stands 20 m behind its front
+    assert seen(30_000) == [(3, 1, 100.0), (4, 1, 80.0), (5, 1, 72.0)]
     spacing[:] = 60.0
     assert seen(30_000)[2] == (5, 1, 0.0)
     slots[5].ms = 2000  # no time at all: at the end at once

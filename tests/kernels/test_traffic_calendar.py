@@ -11,6 +11,7 @@ import pytest
 from tests.kernels.uncompiled import plain, rows
 from tests.mutation.planting import INSTRUCTIONS
 from twin.traffic import calendar_kernels as calendar
+from twin.traffic import heap_kernels
 from twin.traffic import waiting_kernels as waiting
 from twin.traffic.records import LINK, MERGE, WAITER
 
@@ -23,13 +24,13 @@ def test_whole_milliseconds(us: int, ms: int) -> None:
 
 
 def test_far_events_come_in_order_of_time_then_ident() -> None:
-    push, pop = plain(calendar.push_far), plain(calendar.pop_far)
+    push, pop = plain(calendar.push_far), plain(heap_kernels.heap_pop)
     rng = random.Random(1)
     far, clock, model = np.zeros(500, np.int64), np.zeros(calendar.CLOCK_SIZE, np.int64), []
     for _ in range(1500):
         if model and rng.random() < 0.45:
             assert int(far[0]) == heapq.heappop(model)
-            pop(far, clock)
+            clock[calendar.FAR_SIZE] = pop(far, clock[calendar.FAR_SIZE])
         else:
             time, ident = rng.randrange(200), rng.randrange(40)
             push(far, clock, time, ident)
@@ -39,7 +40,7 @@ def test_far_events_come_in_order_of_time_then_ident() -> None:
             assert far[(child - 1) // 4] <= far[child]
     while model:
         assert int(far[0]) == heapq.heappop(model)
-        pop(far, clock)
+        clock[calendar.FAR_SIZE] = pop(far, clock[calendar.FAR_SIZE])
 
 
 class Near:

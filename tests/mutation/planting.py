@@ -13,9 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 RECORDS = {
     "twin/autonomy/kernels.py", "twin/traffic/kernels.py", "twin/traffic/junction_kernels.py",
     "twin/traffic/waiting_kernels.py", "twin/traffic/calendar_kernels.py", "twin/traffic/snapshot_kernels.py",
+    "twin/traffic/slot_kernels.py",
 }  # fmt: skip
 """Kernels that read the fields of records as attributes, which only the compiler does."""
-MARKS = ("njit", "compiled", "inlined", "pasted")
+MARKS = ("njit", "compiled", "_compiled", "inlined", "pasted")
 OF_ARRAYS = ("shape", "size", "dtype", "ndim", "T")
 
 

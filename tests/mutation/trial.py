@@ -22,9 +22,9 @@ from _pytest.runner import runtestprotocol
 from tests.mutation.mutants import Mutant, mutated
 from tests.mutation.planting import ROOT, plant, with_callers
 
-MOST_TEST_S = 4.0
+MOST_TEST_S = 8.0
 """Tests that take more uncompiled are left out."""
-MOST_MUTANT_S = 4.0
+MOST_MUTANT_S = 12.0
 """So are the dearest tests of a line beyond this."""
 TOOL = 4
 
