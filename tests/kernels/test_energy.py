@@ -208,3 +208,14 @@ def test_an_engine_follows_the_load_above_the_limit() -> None:
     assert engine(60_000.0, 5.0, 12_000.0, 0.0, 10_000.0, False, control, 30_000.0) == (60_000.0, True)
     assert engine(60_000.0, 5.0, 0.0, 0.0, 9e9, False, control, 11_000.0) == (55_000.0, True)  # above rated power
     assert engine(50_000.0, 5.0, 0.0, 0.0, 9e9, False, control, 10_000.0) == (50_000.0, True)  # rated is the load
+    # at its rated power the engine cannot gain on the load, whatever is in the battery
+    assert engine(50_000.0, 5.0, 7000.0, 0.0, 10_000.0, False, control, 10_000.0) == (50_000.0, True)
+
+
+def test_a_link_that_ends_at_the_very_switch() -> None:
+    """Ten seconds down to the lower threshold, ten up to the upper one: the engine still runs."""
+    control = np.array([0.0] * (k.FIRST_SETPOINT + 1))
+    control[k.EV_LIMIT_W], control[k.FIRST_SETPOINT] = 1000.0, 200.0
+    assert plain(k.engine)(2000.0, 20.0, 1000.0, 0.0, 1000.0, False, control, 300.0) == (2000.0, True)
+    assert plain(k.engine)(1000.0, 10.0, 1000.0, 0.0, 1000.0, False, control, 300.0) == (0.0, False)
+    assert plain(k.engine)(1000.0, 10.0, 0.0, 0.0, 1000.0, False, control, 300.0) == (2000.0, True)
