@@ -134,7 +134,9 @@ def draft_from_networkx(graph: Any, *, country: str = "") -> Draft:
     shapes = [_points(data, (lon[row[u]], lat[row[u]]), (lon[row[v]], lat[row[v]]), crs) for u, v, data in edges]
     points_lon, points_lat = np.concatenate(shapes).T
     geom_x, geom_y = to_metres(points_lon, points_lat, lon0=lon0, lat0=lat0)
-    bans = np.array(graph.graph.get("forbidden_turns", []) if ours else [], np.int64).reshape(-1, 2)
+    bans = np.array(_all(graph.graph.get("forbidden_turns", [])) if ours else [], np.int64).reshape(-1, 2)
+    if bans.size and not 0 <= bans.min() <= bans.max() < len(edges):
+        raise MapError(f"a forbidden turn names a link that is not there; valid are 0 to {len(edges) - 1}")
     ptr = np.concatenate([[0], np.cumsum([len(shape) for shape in shapes])]).astype(np.int64)
     numbers = np.array([(v["speed"], v["lanes"], v["class"], v["flags"], v["length"]) for v in values])
     draft = Draft(

@@ -272,6 +272,7 @@ def estimate_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder of runs and answers; default results/estimate[-quick].")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run; run nothing.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -279,20 +280,28 @@ def estimate_command(
     """Estimate a fleet; the same command goes on where it was stopped."""
     from runs.estimation import report
     from runs.folder import disk_errors
+    from runs.sweeping.local import Stopped
     from runs.views import NoView, draw_estimate
 
     _talk(verbose=verbose)
     place = out or Path("results") / ("estimate-quick" if quick else "estimate")
-    found = report.estimate(
-        *(folders or ()),
-        case=case,
-        year=year,
-        quick=quick,
-        out=place,
-        workers=workers,
-        cars=cars,
-        say=(lambda _text: None) if quiet else _say,
-    )
+    if dry_run and not folders:
+        _print(report.to_do(quick=quick, cars=cars, out=place))
+        return DONE
+    try:
+        found = report.estimate(
+            *(folders or ()),
+            case=case,
+            year=year,
+            quick=quick,
+            out=place,
+            workers=workers,
+            cars=cars,
+            say=(lambda _text: None) if quiet else _say,
+        )
+    except Stopped as stop:
+        _say(f"twin: {stop}")
+        return 128 + stop.signal
     folder = report.write(found, place / f"{_file_name(found.now.case)}-{year}")
     try:
         with disk_errors(folder):

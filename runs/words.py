@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from maps.network import CityMap
     from runs.results import RunResult
 
-_ANSWERS = {
+ANSWERS = {
     "grid_peak_kw": "grid load, peak",
     "grid_energy_kwh": "grid energy",
     "autonomy_share": "autonomy share of km",
     "cloud_mb_per_connected_car_day": "cloud traffic",
     "cloud_generated_bytes": "cloud bytes generated",
 }
+"""Estimates of a run as people call them."""
 
 
 def run_lines(result: RunResult) -> Iterator[str]:
@@ -30,7 +31,7 @@ def run_lines(result: RunResult) -> Iterator[str]:
     yield f"{m['scenario']}: {fleet['cars']:,} cars, {clock(m['simulated_s'])} from {began}, seed {m['seed']}"
     yield ""
     answers = s.get("estimates", {})
-    yield from table((_ANSWERS.get(name, name), str(Estimate(**value))) for name, value in answers.items())
+    yield from table((ANSWERS.get(name, name), str(Estimate(**value))) for name, value in answers.items())
     if answers:
         yield "  intervals: sampling of cars only (bootstrap)"
     yield ""

@@ -1,5 +1,6 @@
 """NetworkX both ways, and graphs as OSMnx writes them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -21,6 +22,26 @@ def test_to_networkx_and_back_is_the_same_network(network) -> None:  # type: ign
     for name in NETWORK_COLUMNS:
         tolerance = 0.01 if name.startswith("geom_") or name == "link_radius" else 1e-9
         assert getattr(back, name) == pytest.approx(getattr(network, name), abs=tolerance, rel=1e-3), name
+
+
+@pytest.mark.parametrize("turns", [0, 2])
+def test_our_graph_survives_the_graphml_of_osmnx(tmp_path: Path, turns: int) -> None:
+    ox = pytest.importorskip("osmnx")
+    network = toy_city(4).network
+    after = [int(np.flatnonzero(network.link_from == network.link_to[k])[0]) for k in range(turns)]
+    network = replace(network, ban_from=np.arange(turns, dtype=np.int32), ban_to=np.array(after, np.int32))
+    path = tmp_path / "town.graphml"
+    ox.save_graphml(to_networkx(network), path)  # writes every value as text, an empty list as "[]"
+    back = read_graphml(path).finish()
+    for name in NETWORK_COLUMNS:
+        tolerance = 0.01 if name.startswith("geom_") or name == "link_radius" else 1e-9
+        assert getattr(back, name) == pytest.approx(getattr(network, name), abs=tolerance, rel=1e-3), name
+    if turns:
+        path.write_text(path.read_text().replace(f"(1, {after[1]})", "(1, 999)"), "utf-8")
+        with pytest.raises(
+            MapError, match=r"town\.graphml: a forbidden turn names a link that is not there; valid are"
+        ):
+            read_graphml(path)
 
 
 def test_shortest_paths_agree_with_networkx() -> None:

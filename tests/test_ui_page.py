@@ -16,6 +16,8 @@ COLOURED = """() => { const c = window.__twin.live.city, d = c.below.getContext(
     .getImageData(0, 0, c.below.width, c.below.height).data; const at = [];
     for (let i = 0; i < d.length; i += 4) if (d[i] === 0 && d[i + 1] === 0x72 && d[i + 2] === 0xB2) at.push(i / 4);
     return at; }"""
+PICTURE = """() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => {
+    const c = window.__twin.live.city; done(c.below.toDataURL() + c.above.toDataURL()); })))"""
 ON_THE_ROAD = """() => { const c = window.__twin.live.city, b = c.below.getBoundingClientRect();
     for (let i = 0; i < c.x.length; i++) if (((c.word[i] >> 2) & 7) === 2 && c.x[i] === c.x[i]) {
       const x = c.sx(c.x[i]) / c.ratio, y = c.sy(c.y[i]) / c.ratio;
@@ -52,7 +54,7 @@ def clock(page: Any) -> str:
 
 def test_a_twin_runs_in_the_page(server: PageServer, context: Any) -> None:
     page = open_live(context, server.url)
-    assert page.get_by_role("button", name="Step").is_visible()
+    page.get_by_role("button", name="Step").wait_for()
     assert clock(page) == "Wed 12 Oct 07:30"
     assert page.locator("figure canvas").count() == 6, "six charts"
 
@@ -85,6 +87,69 @@ def test_a_twin_runs_in_the_page(server: PageServer, context: Any) -> None:
     page.get_by_role("button", name="Reset").click()
     page.wait_for_function("() => window.__twin.live.frame.t1_s === 0")
     assert clock(page) == "Wed 12 Oct 07:30"
+    leave(page)
+    assert context.faults == [] and context.elsewhere == []
+
+
+def test_layers_colours_and_keys_change_the_picture(server: PageServer, context: Any) -> None:
+    page = open_live(context, server.url)
+    for minutes in range(1, 13):
+        page.get_by_role("button", name="Step").click()
+        page.wait_for_function(f"() => window.__twin.live.frame.t1_s === {60 * minutes}")
+    page.wait_for_timeout(1500)  # what was under way has arrived
+
+    def picture() -> str:
+        found: str = page.evaluate(PICTURE)
+        return found
+
+    whole = picture()
+    assert picture() == whole, "nothing moves while the twin stands"
+    for layer in ("cars", "parked cars", "other traffic", "charging sites", "radio cells"):
+        box = page.get_by_role("checkbox", name=layer, exact=True)
+        box.click()
+        assert picture() != whole, f"layer {layer}"
+        box.click()
+        assert picture() == whole, f"layer {layer} and back"
+    seen = {whole}
+    select = page.get_by_test_id("colour")
+    for mode in select.locator("option").all_inner_texts():
+        select.select_option(mode)
+        seen.add(picture())
+    assert len(seen) == 5, "five ways to colour cars"
+    select.select_option("what it does")
+
+    page.get_by_role("button", name="Show", exact=True).focus()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.dataset.testid") == "city":
+            break
+    assert page.evaluate("() => document.activeElement.dataset.testid") == "city", "the map is reached by keyboard"
+    for key in ("+", "ArrowLeft", "ArrowUp", "-"):
+        before = picture()
+        page.keyboard.press(key)
+        assert picture() != before, key
+    page.keyboard.press("0")
+    assert picture() == whole
+
+    car = page.evaluate(
+        "() => { const x = window.__twin.live.city.x; let best = -1;"
+        " for (let i = 0; i < x.length; i++) if (x[i] === x[i] && !(x[i] < x[best])) best = i; return best; }"
+    )  # the easternmost: there the story opens
+    page.get_by_label("Number of the car or site").fill(str(car))
+    page.keyboard.press("Enter")
+    story = page.get_by_test_id("story")
+    story.get_by_role("heading", name=f"Car {car}:").wait_for()
+    at = page.evaluate(
+        "() => { const c = window.__twin.live.city, p = c.where(c.selected), b = c.below.getBoundingClientRect();"
+        " return [b.left + p[0] / c.ratio, b.top + p[1] / c.ratio]; }"
+    )
+    box = story.bounding_box()
+    assert not (box["x"] < at[0] < box["x"] + box["width"] and box["y"] < at[1] < box["y"] + box["height"]), (
+        "the story does not cover its car"
+    )
+    page.get_by_test_id("city").focus()
+    page.keyboard.press("Escape")
+    story.wait_for(state="hidden")
     leave(page)
     assert context.faults == [] and context.elsewhere == []
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -194,10 +197,14 @@ def test_cars_are_drawn_on_streets_at_every_moment_of_a_tick() -> None:
     )
     ways = shapely.unary_union(lines)
     seen = moving = 0
+    words = cameras.everyone()["word"].copy()
     for _ in range(40):
         before = twin.world.now_ms
         twin.step()
         drawn = cameras.tick(before, np.empty(0, np.int64))
+        assert len(drawn["word"]) < len(words), "only what changed is told"
+        words[drawn["word_id"]] = drawn["word"]
+        assert np.array_equal(words, cameras.words()), "and all of it"
         driving = twin.world.fleet.state[drawn["id"]] == State.DRIVING
         at = drawn["at"][1:, driving].reshape(-1, 2).astype(float)
         at = at[(at != OFF_MAP).any(axis=1)]
@@ -261,6 +268,37 @@ def test_folders_that_lack_tables_are_shown_without_them(tmp_path: Path) -> None
     assert "no table 'cars'" in one.story({"kind": "car", "id": 3})["facts"][0][1]
 
 
+def test_the_panel_is_drawn_at_once_then_rarely_and_the_last_time_for_sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    if lacking():
+        pytest.skip(lacking())
+    from mesa.visualization import solara_viz
+    from solara.server import kernel_context
+
+    from viz.browser import panel
+
+    session = SimpleNamespace(id="one", closed_event=threading.Event())
+    monkeypatch.setattr(kernel_context, "get_current_context", lambda: session)
+    drawn: list[float] = []
+    done = threading.Event()
+    rarely = panel.Rarely(lambda: drawn.append(time.monotonic()) or (len(drawn) > 1 and done.set()), 0.2)  # type: ignore[func-returns-value]
+    for _ in range(50):
+        rarely()
+    assert len(drawn) == 1, "49 steps later"
+    assert done.wait(5) and len(drawn) == 2, "the last step is shown"
+    assert drawn[1] - drawn[0] >= 0.19
+    session.closed_event.set()
+    rarely()
+    time.sleep(0.3)
+    assert len(drawn) == 2, "a page that is gone is not drawn"
+
+    before = solara_viz.force_update
+    monkeypatch.setattr(solara_viz, "force_update", before)
+    panel.calm()
+    panel.calm()
+    assert isinstance(solara_viz.force_update, panel.Rarely)
+    assert not isinstance(solara_viz.force_update.draw, panel.Rarely), "once per process"
+
+
 def test_a_slow_page_costs_frames_and_no_ticks() -> None:
     if lacking():
         pytest.skip(lacking())
@@ -271,11 +309,11 @@ def test_a_slow_page_costs_frames_and_no_ticks() -> None:
     feed = Feed(widget, lambda serial: made.append(serial) or pack({"seq": serial}, {}))  # type: ignore[func-returns-value]
     for _ in range(5):
         feed.offer()
-    assert made == [1] and feed.dropped == 3
+    assert made == [1, 2] and feed.dropped == 2
     widget.ack = 1
-    assert made == [1, 2], "the newest goes out when the page is ready"
-    widget.ack = 2
-    assert made == [1, 2], "nothing new, nothing sent"
+    assert made == [1, 2, 3], "the newest goes out when the page has drawn one"
+    widget.ack = 3
+    assert made == [1, 2, 3], "nothing new, nothing sent"
     feed.close()
     feed.offer()
-    assert made == [1, 2]
+    assert made == [1, 2, 3]

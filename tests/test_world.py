@@ -54,6 +54,25 @@ def test_all_books_close(day: Twin) -> None:
     assert open_books(day) == {}
 
 
+def test_cars_that_leave_at_once_are_not_on_their_sockets_any_more() -> None:
+    """Who drives off in a morning's first tick was on a socket overnight, and nobody can plug in before that."""
+    rooms = {
+        "start": datetime(2022, 10, 12, 7),
+        "fleet": FleetSettings(cars=1000, bev=1.0, epower=0.0),
+        "demand": DemandSettings(other_traffic=0.0, moving=1.0),
+        "charging": ChargingSettings(home_access=1.0, home_kw=1.0),  # so slow that many are not full in the morning
+        "traffic": TrafficSettings(tick_s=900),
+    }
+    twin = Twin(CITY, until_s=900, **rooms)  # type: ignore[arg-type]
+    twin.step()
+    at_socket, state = twin.world._at_socket, twin.world.fleet.state
+    begun = twin.world.trips.depart_ms >= 0
+    assert begun[at_socket].any()  # else nothing was tried
+    assert (state[at_socket] == State.PLUGGED).sum() > 3
+    twin.world.finish()
+    assert open_books(twin) == {}
+
+
 def test_a_day_has_all_three_answers(day: Twin) -> None:
     key = day.world.summary()
     # what 46 electric cars drive away that day is about 45 kWh; who plugs in that very evening is a matter of few

@@ -508,7 +508,7 @@ class World:
         """Cars that the evening before left on their home sockets, not yet full, go on charging."""
         cars = self._at_socket
         leave = self.trips.next_due_ms(cars, self.until_ms + DAY_MS)
-        stay = leave > 0
+        stay = leave >= self._until  # who leaves in the first tick is gone before the queue clock lets anybody plug in
         cars, leave = cars[stay], leave[stay]
         now = np.zeros(len(cars), np.int64)
         self.charging.arrive(cars, self.fleet.home_site[cars], now, leave, self.fleet.capacity_j[cars])

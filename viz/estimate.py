@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from runs.estimates import Estimate
     from runs.estimation.report import FleetEstimate
 
 _SIZE_IN = (8.27, 11.69)  # A4
-_MARKET_COLOUR = {"japan": OKABE_ITO[0], "europe": OKABE_ITO[1], "us": OKABE_ITO[2]}
 _CASE = {"actual": (OKABE_ITO[0], "o", "as it was"), "plan": (OKABE_ITO[3], "s", "as planned")}
+_LEAST_SHOWN = 0.005
+"""Share of the squared widths below which a source is not drawn."""
 _ANSWERS = (
     ("grid_gwh_per_day", 1.0, "GWh a day", "Charging of battery electric cars"),
     ("autonomy_share", 100.0, "% of all km", "Kilometres with ProPILOT engaged"),
@@ -61,10 +63,26 @@ def _page(estimate: FleetEstimate, number: int) -> Figure:
     figure.set_layout_engine("none")  # a table and long titles have no place in an automatic layout
     title = f"The {estimate.year} fleet, {_name(estimate.case)}"
     figure.text(0.04, 0.975, drawable(title), fontsize=15, fontweight="bold", va="top")
-    markets = ", ".join(estimate.evidence.means)
-    note = f"markets covered: {markets}; {estimate.runs} runs; intervals 95 %; page {number} of 2"
+    markets = ", ".join(_market(m) for m in estimate.evidence.means)
+    covered, every = _cars(estimate)
+    note = (
+        f"{markets}: {covered / 1e6:.1f} of {every / 1e6:.1f} million cars on the road; {estimate.runs} runs; "
+        f"95 % intervals; page {number} of 2"
+    )
     figure.text(0.04, 0.951, drawable(note), fontsize=8.5, color=MUTED, va="top")
     return figure
+
+
+def _market(name: str) -> str:
+    from runs.estimation.report import MARKET_WORDS
+
+    return MARKET_WORDS.get(name, name)
+
+
+def _cars(e: FleetEstimate) -> tuple[float, float]:
+    """Cars of covered markets and of all."""
+    covered = sum(e.now.cars[m]["all"] for m in e.evidence.means)
+    return covered, covered + sum(cars for cars, _ in e.now.not_covered.values())
 
 
 def _name(case: str) -> str:
@@ -76,12 +94,12 @@ def _answers(e: FleetEstimate) -> Figure:
     grid = figure.add_gridspec(
         4,
         3,
-        height_ratios=(0.45, 1.2, 1.0, 1.35),
+        height_ratios=(0.2, 1.0, 1.0, 1.1),
         left=0.09,
-        right=0.97,
+        right=0.96,
         top=0.905,
-        bottom=0.03,
-        hspace=0.42,
+        bottom=0.02,
+        hspace=0.46,
         wspace=0.38,
     )
     for k, (name, factor, unit, title) in enumerate(_ANSWERS):
@@ -89,36 +107,34 @@ def _answers(e: FleetEstimate) -> Figure:
         ax.axis("off")
         v = e.now.figures["covered"][name]
         ax.set_title(title, fontsize=8.5)
-        ax.text(0, 0.62, f"{_short(v.mean * factor)} {unit}", fontsize=13, fontweight="bold", va="center")
-        ax.text(0, 0.2, f"{_short(v.low * factor)} to {_short(v.high * factor)}", color=MUTED, va="center")
-    _load(figure.add_subplot(grid[1, :]), e)
+        ax.text(0, 0.6, f"{_short(v.mean * factor)} {unit}", fontsize=13, fontweight="bold", va="center")
+        ax.text(0, 0.0, f"{_short(v.low * factor)} to {_short(v.high * factor)}", color=MUTED, va="center")
+    markets = list(e.evidence.means)
+    row = grid[1, :].subgridspec(1, max(len(markets), 1), wspace=0.38)
+    for k, market in enumerate(markets):
+        _load(figure.add_subplot(row[k]), e, market)
     for k, (name, factor, unit, title) in enumerate(_ANSWERS):
         _path(figure.add_subplot(grid[2, k]), e, name, factor, unit, title)
     _figures(figure.add_subplot(grid[3, :]), e)
     return figure
 
 
-def _load(ax: Axes, e: FleetEstimate) -> None:
+def _load(ax: Axes, e: FleetEstimate, market: str) -> None:
+    """A market's mean day, both cases, on its own clock."""
     hours = np.arange(25)
-    below = np.zeros(24)
-    for market in e.evidence.means:
-        top = below + e.now.load_gw[market]
-        ax.fill_between(
-            hours,
-            np.append(below, below[-1]),
-            np.append(top, top[-1]),
-            step="post",
-            color=_MARKET_COLOUR.get(market, MUTED),
-            label=market,
-            linewidth=0,
-        )
-        below = top
-    ax.set_title("Charging load on the mean day, by each market's own clock")
+    highest = 0.0
+    for case, answers in e.path.items():
+        colour, _, label = _CASE.get(case, (OKABE_ITO[2], "^", case))
+        load = 1000 * answers[-1].load_gw[market]
+        ax.step(hours, np.append(load, load[-1]), where="post", color=colour, label=label)
+        highest = max(highest, float(load.max()))
+    ax.set_title(f"Charging, {_market(market)}", fontsize=8.5)
     ax.set_xlim(0, 24)
-    ax.set_xticks(range(0, 25, 3), [f"{h:02d}:00" for h in range(0, 25, 3)])
-    ax.set_ylim(0, max(1e-9, below.max() * 1.25))
-    ax.set_ylabel("GW at the meter")
-    ax.legend(ncols=4, loc="upper left")
+    ax.set_xticks(range(0, 25, 6), [f"{h:02d}:00" for h in range(0, 25, 6)])
+    ax.set_xlabel("mean day, local time", fontsize=8)
+    ax.set_ylim(0, max(1e-9, highest * 1.35))
+    ax.set_ylabel("MW at the meter")
+    ax.legend(loc="upper left", fontsize=8)
 
 
 def _path(ax: Axes, e: FleetEstimate, name: str, factor: float, unit: str, title: str) -> None:
@@ -147,40 +163,49 @@ def _path(ax: Axes, e: FleetEstimate, name: str, factor: float, unit: str, title
 
 
 def _figures(ax: Axes, e: FleetEstimate) -> None:
+    from matplotlib.transforms import Bbox
+
     from runs.estimation.report import WORDS
 
     ax.axis("off")
     scopes = [*e.evidence.means, "covered"]
-    rows = [[WORDS[name], *(_cell(e.now.figures[s][name]) for s in scopes)] for name in WORDS]
+    rows = []
+    for name, words in WORDS.items():
+        unit = "%" if name == "autonomy_share" else e.now.figures["covered"][name].unit
+        rows.append([f"{words}, {unit}", *(_cell(e.now.figures[s][name]) for s in scopes)])
+    first = 0.3
     table = ax.table(
-        rows, colLabels=["", *scopes], loc="upper center", cellLoc="right", colWidths=[0.26, *[0.2] * len(scopes)]
+        rows,
+        colLabels=["", *(_market(s) for s in scopes)],
+        bbox=Bbox.from_bounds(-0.06, 0.0, 1.07, 1.0),
+        cellLoc="right",
+        colWidths=[first, *[(1 - first) / len(scopes)] * len(scopes)],
     )
     _plain(table)
 
 
 def _plain(table: object) -> None:
     table.auto_set_font_size(False)  # type: ignore[attr-defined]
-    table.set_fontsize(7.5)  # type: ignore[attr-defined]
-    table.scale(1, 1.35)  # type: ignore[attr-defined]
+    table.set_fontsize(7.2)  # type: ignore[attr-defined]
     for (row, column), cell in table.get_celld().items():  # type: ignore[attr-defined]
         cell.set_edgecolor("#dddddd")
         cell.set_linewidth(0.5)
+        cell.PAD = 0.04
         if row == 0:
             cell.set_text_props(fontweight="bold")
         if column == 0:
             cell.set_text_props(ha="left")
 
 
-def _cell(v: object) -> str:
-    text = str(v).rpartition(", n ")[0]
-    mean, _, span = text.partition(" (95 %: ")
-    return f"{mean}\n{span}"
+def _cell(v: Estimate) -> str:
+    factor = 100.0 if v.unit == "share" else 1.0
+    return f"{_short(v.mean * factor)}\n{_short(v.low * factor)} to {_short(v.high * factor)}"
 
 
 def _grounds(e: FleetEstimate) -> Figure:
     figure = _page(e, 2)
     grid = figure.add_gridspec(
-        3, 2, height_ratios=(1.2, 1.1, 0.9), left=0.2, right=0.96, top=0.905, bottom=0.03, hspace=0.38, wspace=0.62
+        3, 2, height_ratios=(1.0, 0.95, 1.3), left=0.2, right=0.96, top=0.905, bottom=0.03, hspace=0.38, wspace=0.62
     )
     for k, name in enumerate(("grid_gwh_per_day", "cloud_pb_per_month")):
         _moves(figure.add_subplot(grid[0, k]), e, name)
@@ -192,10 +217,10 @@ def _grounds(e: FleetEstimate) -> Figure:
     ax.text(
         -0.16,
         0.98,
-        "\n".join(_wrapped(note, 112) for note in _notes(e)),
+        "\n".join(_wrapped(note, 128) for note in _notes(e)),
         va="top",
-        fontsize=8.5,
-        linespacing=1.45,
+        fontsize=7.8,
+        linespacing=1.4,
         transform=ax.transAxes,
     )
     return figure
@@ -204,14 +229,18 @@ def _grounds(e: FleetEstimate) -> Figure:
 def _moves(ax: Axes, e: FleetEstimate, name: str) -> None:
     from runs.estimation.report import WORDS
 
-    parts = e.now.moves[name][:8]
+    parts = [(what, share) for what, share in e.now.moves[name] if share >= _LEAST_SHOWN][:7]
     rows = np.arange(len(parts))
     ax.barh(rows, [100 * share for _, share in parts], color=OKABE_ITO[0], height=0.7)
     ax.set_yticks(rows, [_wrapped(what, 24) for what, _ in parts], fontsize=7.5)
     ax.set_ylim(max(len(parts), 1) - 0.4, -0.6)
     ax.set_xlim(0, 100)
-    ax.set_xlabel("% of the variance")
-    ax.set_title(f"What moves: {WORDS[name]}", fontsize=9.5)
+    ax.set_xlabel("% of the squared widths")
+    for row, (_, share) in enumerate(parts):
+        ax.annotate(
+            f"{share:.0%}", (100 * share, row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8
+        )
+    ax.set_title(f"What makes it wide: {WORDS[name]}", fontsize=9.5, x=-0.6, ha="left")
 
 
 def _wrapped(text: str, width: int) -> str:
@@ -231,34 +260,42 @@ def _classes(ax: Axes, e: FleetEstimate) -> None:
     rows = np.arange(len(names))
     share = [100 * total[n][1] / total[n][0] if total[n][0] else 0.0 for n in names]
     ax.barh(rows, [total[n][0] for n in names], color="#d9d9d9", edgecolor=MUTED, linewidth=0.5, label="driven")
-    ax.barh(rows, [total[n][1] for n in names], color=OKABE_ITO[0], label="ProPILOT engaged")
+    ax.barh(rows, [total[n][1] for n in names], color=OKABE_ITO[0], label="engaged (share)")
     for row, n, s in zip(rows, names, share, strict=True):
         ax.annotate(
-            f"{s:.1f} %", (total[n][0], row), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8
-        )
-    ax.set_yticks(rows, names, fontsize=8)
+            f"{s:.1f} %" if s else "0", (total[n][0], row), xytext=(3, 0), textcoords="offset points", va="center",
+            fontsize=8,
+        )  # fmt: skip
+    ax.set_yticks(rows, [n.replace("_", " ") for n in names], fontsize=8)
     ax.set_ylim(max(len(names), 1) - 0.4, -0.6)
     ax.set_xlim(0, 1.2 * max((total[n][0] for n in names), default=1.0))
     ax.set_xlabel("million km a day")
-    ax.set_title("Kilometres by road class", fontsize=9.5)
+    ax.set_title("Kilometres by road class", fontsize=9.5, x=-0.35, ha="left")
     ax.legend(loc="lower right", fontsize=8)
 
 
 def _notes(e: FleetEstimate) -> list[str]:
+    from runs.estimation.report import km_per_year, spread_lines
+
     notes = []
     for market, cities in e.evidence.cities.items():
         cars = e.now.cars[market]
-        where = ", ".join(f"{city} ({weight:.0%})" for city, weight in cities)
+        where = ", ".join(f"{city} {weight:.0%}" for city, weight in cities)
         notes.append(
-            f"{market}: {cars['all'] / 1e6:.2f} million cars on the road, {cars['bev'] / 1e3:,.0f} thousand battery "
-            f"electric, {cars['propilot'] / 1e3:,.0f} thousand with ProPILOT; cities {where}"
+            f"{_market(market)}: {cars['all'] / 1e6:.2f} million cars on the road, {cars['bev'] / 1e3:,.0f} thousand "
+            f"battery electric, {cars['propilot'] / 1e3:,.0f} thousand with ProPILOT, {cars['connected'] / 1e6:.2f} "
+            f"million connected; {km_per_year(e.now, market):,.0f} km a car and year. Cities: {where}."
         )
+        used = ", ".join(f"{level} {share:.1%}" for level, share in e.now.levels[market].items() if share)
+        notes.append(f"    kilometres engaged, of those of the cars that have it: {used or 'none'}.")
     for market, (cars_there, why) in e.now.not_covered.items():
-        notes.append(f"not covered: {market}, {cars_there / 1e6:.2f} million cars ({why})")
+        notes.append(f"Not covered: {_market(market)}, {cars_there / 1e6:.2f} million cars ({why}).")
     notes += [
         "Cars of the runs are weighed by type, ProPILOT level and connection to the cohorts of sales (twin fleet).",
-        "Intervals: draw of the cars, spread between cities, and each assumption moved down and up in paired runs;",
-        "the less is known about an assumption, the further its bounds are taken to be crossed.",
+        "Intervals: which cars and which cities were simulated, and each assumption moved down and up in paired runs.",
+        "The less is known about an assumption, the further its bounds are taken to be crossed.",
+        *(line[0].upper() + line[1:] + "." for line in spread_lines(e.evidence)),
+        "Cities of a market differ here in streets, chargers and climate; its habits are the same in all of them.",
         f"One over-the-air update to every connected car here: {_short(e.ota_pb[e.case])} PB.",
     ]
     return notes

@@ -13,6 +13,7 @@ import numpy as np
 
 from runs.comparison import compare
 from runs.results import RunResult
+from runs.words import ANSWERS
 from viz import charts, heat, page, series
 from viz.answers import Fact, answers, fact
 from viz.checks import cross_checks
@@ -289,7 +290,7 @@ def _policies(run: Folder, against: Sequence[Path]) -> Iterator[str]:
     for other in others:
         found = compare(this, RunResult(other.path))
         differences = [
-            (name.replace("_", " "), str(getattr(found, name)))
+            (ANSWERS.get(name, "cloud bytes generated"), str(getattr(found, name)))
             for name in ("grid_peak_kw", "grid_energy_kwh", "autonomy_share", "cloud_bytes")
         ]
         yield page.table(f"{other.path.name} less this run, paired by car", ("figure", "difference"), differences)
@@ -420,12 +421,13 @@ def _facts(run: Folder, plan: tuple[tuple[str, str, str], ...]) -> list[tuple[st
 def _estimate(name: str, item: Mapping[str, object]) -> tuple[str, Fact, Fact, Fact, int]:
     unit, n = str(item.get("unit") or ""), item.get("n")
     low, mean, high = (Fact(end, f"estimates.{name}.{end}", item.get(end), unit) for end in ("low", "mean", "high"))
-    return (name.replace("_", " "), mean, low, high, n if isinstance(n, int) else 0)
+    return (ANSWERS.get(name, name.replace("_", " ")), mean, low, high, n if isinstance(n, int) else 0)
 
 
 def _counted(value: float | np.floating, unit: str) -> Fact:
-    """A figure counted from a table, so without a place in the summary."""
-    return Fact("", "", float(value), unit)
+    """A figure counted from a table, so without a place in the summary; what counts things has no decimals."""
+    plain = float(value)
+    return Fact("", "", int(plain) if not unit and plain.is_integer() else plain, unit)
 
 
 def _ledger(run: Folder) -> dict[str, float]:
@@ -467,8 +469,10 @@ def _flat(entries: Mapping[str, object], before: str = "") -> list[tuple[str, st
                 f"{value:.6g}"
                 if isinstance(value, float)
                 else ", ".join(map(str, value))
-                if isinstance(value, list)
+                if isinstance(value, list) and value
                 else str(value)
+                if value not in (None, "", [])
+                else "–"
             )
             rows.append((f"{before}{key}", shown))
     return rows

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from runs.estimates import Estimate
+from runs.estimation.between import Spread, factors, normal, pooled
 from runs.estimation.records import LEVELS, Floats, Records
 from runs.estimation.scaling import (
     DRAWS,
@@ -23,16 +24,12 @@ from runs.estimation.scaling import (
     million_km_per_day,
     weights_of,
 )
-from twin.chance import Stream, chance
 from twin.facts import load
 from twin.fleet.cases import MARKETS, Case, CaseError, load_case, project_models
 from twin.fleet.cohorts import cohorts
 
 SIGMAS = {"measured": 2.6, "official": 2.6, "press": 2.0, "derived": 1.64, "recalled": 1.28, "assumption": 1.0}
 """How many standard deviations the stated low and high of an assumption are away: the less it is known, the fewer."""
-
-LEAST_SPREAD = 0.1
-"""Relative spread between cities that is taken for granted when fewer than three were run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +39,8 @@ class Evidence:
     Attributes
     ----------
     means : dict of market to Means
-    spread : dict of figure to float
-        Log standard deviation between cities, of the figure per car.
+    spread : dict of figure to Spread
+        Log standard deviation between cities of a market, of the figure of one and the same fleet.
     cities : dict of market to list of (title or name, weight)
     effects : dict of assumption to (confidence, dict of figure to (log ratio low, log ratio high))
     draws : int
@@ -51,7 +48,7 @@ class Evidence:
     """
 
     means: dict[str, Means]
-    spread: dict[str, float]
+    spread: dict[str, Spread]
     cities: dict[str, list[tuple[str, float]]]
     effects: dict[str, tuple[str, dict[str, tuple[float, float]]]]
     draws: int
@@ -72,7 +69,8 @@ class FleetAnswer:
     levels : dict of scope to dict of ProPILOT level to share of km engaged
     cars : dict of market to cars on the road
     not_covered : dict of market to (cars, why)
-    moves : dict of figure to list of (what, share of the variance), most first, of "covered"
+    moves : dict of figure to list of (what, share), most first, of "covered"
+        Squared width of the interval that each source alone makes, over the sum of these.
     """
 
     case: str
@@ -127,22 +125,17 @@ _ONE_OF_EACH = Weights(np.ones((4, len(LEVELS), 2)))
 """A fleet of equal parts, in which cities are compared whatever their market sold."""
 
 
-def _spread(records: Sequence[tuple[Records, float]], *, seed: int) -> dict[str, float]:
-    """Log spread between cities of each figure of one and the same fleet."""
-    names = list(dict.fromkeys(r.city for r, _ in records))
-    found: dict[str, list[float]] = {name: [] for name in FIGURES}
-    for city in names:
-        m = means_of([(r, w) for r, w in records if r.city == city], seed=seed, draws=1)
+def _spread(records: Sequence[tuple[Records, float]], *, seed: int) -> dict[str, Spread]:
+    """Log spread between cities of a market, of each figure of one and the same fleet."""
+    found: dict[str, dict[str, list[float]]] = {name: {} for name in FIGURES}
+    for market, city in dict.fromkeys((r.market, r.city) for r, _ in records):
+        mine = [(r, w) for r, w in records if (r.market, r.city) == (market, city)]
+        m = means_of(mine, seed=seed, draws=1)
         for name, (_, _, figure) in FIGURES.items():
             value = float(figure(m, _ONE_OF_EACH)[0])
             if value > 0:
-                found[name].append(np.log(value))
-    return {
-        name: max(float(np.std(values, ddof=1)), LEAST_SPREAD if len(values) < 3 else 0.0)
-        if len(values) > 1
-        else LEAST_SPREAD
-        for name, values in found.items()
-    }
+                found[name].setdefault(market, []).append(float(np.log(value)))
+    return {name: pooled(values) for name, values in found.items()}
 
 
 def _effects(
@@ -211,7 +204,10 @@ def answer(
     moved = {
         a["name"]: (
             a["confidence"],
-            {side: {m: _reweighed(case, a, a[side], m, weigh) for m in covered} for side in ("low", "high")},
+            {
+                side: {m: _reweighed(case, a, _of_market(a[side], m), m, weigh) for m in covered}
+                for side in ("low", "high")
+            },
         )
         for a in cohort_assumptions
     }
@@ -276,28 +272,24 @@ class _Parts:
         self.part = {m: np.ones(1 + evidence.draws) for m in covered}
         if not self.adds:
             self.part = {m: million_km_per_day(evidence.means[m], base[m]) for m in covered}
+        # no load curve peaks below its own mean
+        energy = FIGURES["grid_gwh_per_day"][2]
+        self.least = {m: float(energy(evidence.means[m], base[m])[0]) / 24 for m in covered}
         n = evidence.draws
         self.factors: dict[str, dict[str, Floats]] = {}
         for row, (what, (known, ratio)) in enumerate(evidence.effects.items()):
             low, high = ratio[name]
-            self.factors[what] = dict.fromkeys(covered, _factor(low, high, known, _normal(evidence.seed, 100 + row, n)))
+            self.factors[what] = dict.fromkeys(covered, _factor(low, high, known, normal(evidence.seed, 100 + row, n)))
         for row, (what, (known, sides)) in enumerate(moved.items()):
-            z = _normal(evidence.seed, 200 + row, n)
+            z = normal(evidence.seed, 200 + row, n)
             self.factors[what] = {
                 m: _factor(
                     self._ratio(m, base[m], sides["low"][m]), self._ratio(m, base[m], sides["high"][m]), known, z
                 )
                 for m in covered
             }
-        cities = len({city for found in evidence.cities.values() for city, _ in found})
-        self.between = {
-            m: np.exp(
-                evidence.spread[name]
-                * float(np.sqrt(sum(w * w for _, w in evidence.cities[m])))
-                * _student(evidence.seed, 300 + row, n, max(1, cities - 1))
-            )
-            for row, m in enumerate(covered)
-        }
+        shares = {m: [w for _, w in evidence.cities[m]] for m in covered}
+        self.between = factors(evidence.spread[name], shares, seed=evidence.seed, draws=n)
 
     def _ratio(self, market: str, before: Weights, after: Weights) -> float:
         a = float(self.figure(self.evidence.means[market], before)[0])
@@ -305,10 +297,19 @@ class _Parts:
         return float(np.log(b / a)) if a > 0 and b > 0 else 0.0
 
     def _sampling(self, market: str) -> Floats:
-        """Draws of the runs' own figure; a peak is reflected, since the largest of noisy sums is biased upwards."""
+        """Draws of the runs' own figure, reflected.
+
+        A peak is reflected about itself, since the largest of noisy sums is biased upwards. All else is reflected as
+        a logarithm: means of skewed amounts miss low more often than high, and what other cars would have been less
+        than these ones is what the truth may be more.
+        """
         value = self.value[market]
-        draws: Floats = np.maximum(2 * value[0] - value[1:], 0.0) if self.name == "grid_peak_gw" else value[1:]
-        return draws
+        own, draws = float(value[0]), value[1:]
+        if self.name == "grid_peak_gw":
+            return np.maximum(2 * own - draws, self.least[market])
+        if not (draws > 0).any():
+            return np.full_like(draws, own)
+        return np.asarray(own * own / np.where(draws > 0, draws, draws[draws > 0].min()))
 
     def total(self, which: Sequence[str]) -> tuple[float, Floats]:
         """Figure and draws of several markets together."""
@@ -327,7 +328,7 @@ class _Parts:
         return (mean / over if over else 0.0), np.divide(draws, weight, out=np.zeros_like(draws), where=weight > 0)
 
     def moves(self, which: Sequence[str]) -> list[tuple[str, float]]:
-        """Share of the variance that each source alone makes, most first."""
+        """How wide each source alone makes the interval: shares of the sum of squared widths, most first."""
         if not which:
             return []
         alone: dict[str, Floats] = {}
@@ -342,9 +343,10 @@ class _Parts:
         )
         for what, factor in self.factors.items():
             alone[what] = sum((size[m] * factor[m] for m in which), np.zeros(self.evidence.draws))
-        variance = {what: float(np.var(draws)) for what, draws in alone.items()}
-        total = sum(variance.values())
-        found = [(what, v / total if total > 0 else 0.0) for what, v in variance.items()]
+        # not the variance of draws, since that of the exponential of Student's t does not exist
+        squared = {what: float(np.ptp(np.quantile(draws, [0.025, 0.975]))) ** 2 for what, draws in alone.items()}
+        total = sum(squared.values())
+        found = [(what, v / total if total > 0 else 0.0) for what, v in squared.items()]
         return sorted(found, key=lambda item: -item[1])
 
 
@@ -358,11 +360,19 @@ def _reweighed(case: Case, assumption: Mapping[str, Any], value: float, market: 
     if of in ("fitted", "connected"):
         moved = replace(case, **{of: np.minimum(1.0, getattr(case, of) * value)})
         return weigh(moved, market)  # type: ignore[no-any-return]
+    if of == "distance":
+        # all that adds up is in proportion to the distance, as it is to the cars
+        return Weights(weigh(case, market).cars * value)
     if of == "bev":
         electric = case.catalogue.kinds == 0
         units = case.units * np.where(electric, value, 1.0)[None, :, None]
         return weigh(replace(case, units=units), market)  # type: ignore[no-any-return]
-    raise CaseError(f"cohort_assumption of {of!r}; valid: survival, fitted, connected, bev")
+    raise CaseError(f"cohort_assumption of {of!r}; valid: survival, fitted, connected, bev, distance")
+
+
+def _of_market(value: float | Mapping[str, float], market: str) -> float:
+    """A bound that is one for all markets, or one for each; a market without one is not moved."""
+    return float(value.get(market, 1.0)) if isinstance(value, Mapping) else float(value)
 
 
 def _factor(low: float, high: float, confidence: str, z: Floats) -> Floats:
@@ -371,21 +381,6 @@ def _factor(low: float, high: float, confidence: str, z: Floats) -> Floats:
     # beyond the stated low and high nobody has looked
     x = np.clip(x, -1.5, 1.5)
     return np.exp(np.where(x < 0, -x * low, x * high))
-
-
-def _normal(seed: int, row: int, n: int) -> Floats:
-    """Standard normal draws (Box and Muller 1958)."""
-    u = np.maximum(chance(seed, Stream.ESTIMATE, np.full(n, row), 2 * np.arange(n)), 1e-12)
-    v = chance(seed, Stream.ESTIMATE, np.full(n, row), 2 * np.arange(n) + 1)
-    return np.asarray(np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v))
-
-
-def _student(seed: int, row: int, n: int, freedom: int) -> Floats:
-    """Draws of Student's t, at most 4 in size: as few cities as there are cannot tell more."""
-    from scipy.stats import t
-
-    u = chance(seed, Stream.ESTIMATE, np.full(n, row), np.arange(n))
-    return np.asarray(np.clip(t.ppf(np.clip(u, 1e-6, 1 - 1e-6), freedom), -4.0, 4.0))
 
 
 def _profiles(evidence: Evidence, base: Mapping[str, Weights], covered: Sequence[str]) -> dict[str, Floats]:
@@ -417,9 +412,9 @@ def difference(plan: FleetAnswer, actual: FleetAnswer, *, scope: str = "covered"
         mean = a.mean - b.mean
         draws = plan.draws[scope][name] - actual.draws[scope][name]
         low, high = np.quantile(draws, [0.025, 0.975])
-        result[name] = Estimate(
-            mean, min(float(low), mean), max(float(high), mean), a.n, a.unit, f"{plan.case} less {actual.case}, paired"
-        )
+        unit = "share, difference" if a.unit == "share" else a.unit
+        said = f"{plan.case} less {actual.case}, paired"
+        result[name] = Estimate(mean, min(float(low), mean), max(float(high), mean), a.n, unit, said)
     return result
 
 

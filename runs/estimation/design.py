@@ -9,11 +9,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from runs.estimates import MOST_GROUPS
 from runs.scenario import Scenario
 from twin.charging.access import home_access
 from twin.demand.market import WEEKDAY, WEEKEND, habits
 
 SIZES = ("full", "quick")
+LEAST_CARS, MOST_CARS = 100, 8 * MOST_GROUPS
+"""Cars of a run: fewer leave types of car without one, more do not fit into the records."""
 _DAYS = {"weekday": WEEKDAY, "weekend": WEEKEND}
 
 
@@ -85,9 +88,16 @@ class Design:
             Cars of a run instead of the design's.
         skip : mapping of scenario name to reason, optional
             Cities that cannot run here.
+
+        Raises
+        ------
+        DesignError
+            When so many cars cannot be.
         """
         size = self.table["size"][self.size]
-        sample = {**self.table["sample"], "cars": cars or size["cars"]}
+        if cars is not None and not LEAST_CARS <= cars <= MOST_CARS:
+            raise DesignError(f"{cars} cars a run; valid: {LEAST_CARS} to {MOST_CARS:,}")
+        sample = {**self.table["sample"], "cars": size["cars"] if cars is None else cars}
         found = []
         # long runs (those that the small design leaves out) first, so that no core idles at the end
         for a in sorted(self.archetypes, key=lambda a: a.get("quick", True)):
@@ -97,7 +107,8 @@ class Design:
                 for day in _DAYS:
                     base = self._scenario(a, season, day, sample)
                     share = a["weight"] * season["share"] * self.table["day"][day] / size["replications"]
-                    seeds = range(seed, seed + size["replications"])
+                    first = self._seed(seed, a, season, day)
+                    seeds = range(first, first + size["replications"])
                     found += [_planned(a, base.but(seed=s), season["name"], day, share) for s in seeds]
         found += self._varied(sample, seed, skip or {})
         return found
@@ -111,7 +122,7 @@ class Design:
             if not varied or a["market"] in done or a["scenario"] in skip:
                 continue
             done.add(a["market"])
-            base = self._scenario(a, season, "weekday", sample).but(seed=seed)
+            base = self._scenario(a, season, "weekday", sample).but(seed=self._seed(seed, a, season, "weekday"))
             for assumption in self.table["assumption"]:
                 for side in ("low", "high"):
                     value = assumption[side]
@@ -131,6 +142,13 @@ class Design:
             and (r.city, r.season, r.day, r.scenario.seed)
             == (planned.city, planned.season, planned.day, planned.scenario.seed)
         )
+
+    def _seed(self, seed: int, archetype: Mapping[str, Any], season: Mapping[str, Any], day: str) -> int:
+        """Seed of a cell's first replication: no two cells see the same cars, which intervals rest on."""
+        cells = [
+            (a["scenario"], s["name"], d) for a in self.table["archetype"] for s in self.table["season"] for d in _DAYS
+        ]
+        return seed + 1000 * cells.index((archetype["scenario"], season["name"], day))
 
     def _scenario(
         self, archetype: Mapping[str, Any], season: Mapping[str, Any], day: str, sample: Mapping[str, Any]

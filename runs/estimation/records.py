@@ -116,7 +116,7 @@ def records_of(result: RunResult, *, city: str = "", season: str = "", day: str 
     level = np.array([LEVELS.index(text) for text in _words(cars, "propilot_level")])[order]
 
     sessions, grid = result.table("sessions"), result.table("grid_load")
-    if n > MOST_GROUPS * 8:
+    if n > 8 * MOST_GROUPS:
         raise RecordError(f"{result.path}: {n:,} cars; an estimate takes up to {MOST_GROUPS * 8:,} cars a run")
     minutes = result.scenario.grid.interval_min
     if 60 % minutes:

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from runs.estimates import Estimate, figure
 from runs.estimation.answer import Evidence, FleetAnswer, answer, difference, evidence_of
 from runs.estimation.design import Design, PlannedRun, cannot_run, target_of
-from runs.estimation.execute import execute
+from runs.estimation.execute import execute, finished
 from runs.estimation.records import RecordError, Records, records_of
 from runs.estimation.scaling import FIGURES
 from runs.results import RunResult
-from twin.fleet.cases import MARKETS, CaseError
+from twin.fleet.cases import MARKETS, CaseError, load_case, project_models
 
 YEARS = (2018, 2019, 2020, 2021, 2022)
 MAIN = ("grid_gwh_per_day", "grid_peak_gw", "autonomy_share", "cloud_pb_per_month", "cloud_peak_gbit_s")
@@ -27,6 +29,17 @@ WORDS = {
     "cloud_peak_messages_s": "messages, busiest hour",
     "epower_megalitres_per_day": "fuel of e-POWER cars",
     "driven_million_km_per_day": "distance, all cars",
+}
+
+
+MARKET_WORDS = {
+    "japan": "Japan",
+    "europe": "Europe",
+    "us": "United States",
+    "canada_mexico": "Canada and Mexico",
+    "china": "China",
+    "other": "other markets",
+    "covered": "together",
 }
 
 
@@ -112,6 +125,9 @@ def estimate(
     design = Design.load("quick" if quick else "full")
     if not 2010 <= year <= 2023:
         raise CaseError(f"year {year}; valid: 2010 to 2023")
+    beside = "plan" if case == "actual" else "actual"
+    for name in (case, beside):  # what is wrong with a case is said before an hour of runs
+        load_case(name, project_models())
     skipped: dict[str, str] = {}
     if folders:
         found = [r if isinstance(r, RunResult) else RunResult.open(r) for r in folders]
@@ -127,7 +143,6 @@ def estimate(
         evidence = _designed(runs, design, Path(out))
         n_runs, size = len(runs), design.size
     assumptions = design.table["cohort_assumption"]
-    beside = "plan" if case == "actual" else "actual"
     years = [y for y in YEARS if y < year] + [year]
     path = {name: [answer(evidence, name, y, cohort_assumptions=assumptions) for y in years] for name in (case, beside)}
     last = {name: answers[-1] for name, answers in path.items()}
@@ -143,6 +158,22 @@ def estimate(
         size=size,
         skipped=skipped,
     )
+
+
+def to_do(*, quick: bool, cars: int | None, out: Path) -> Iterator[str]:
+    """What `estimate` would run, in words; nothing is run or written."""
+    design = Design.load("quick" if quick else "full")
+    skipped = cannot_run(design)
+    runs = design.runs(cars=cars, skip=skipped)
+    done = sum(finished(out, planned) for planned in runs)
+    of_each = runs[0].scenario.fleet.cars if runs else 0
+    yield f"{len(runs)} runs of {of_each:,} cars, {done} of them done in {out}"
+    for market in dict.fromkeys(r.market for r in runs):
+        own = [r for r in runs if r.market == market]
+        cities = ", ".join(dict.fromkeys(r.city for r in own))
+        moved = sum(bool(r.assumption) for r in own)
+        yield f"  {MARKET_WORDS[market]}: {len(own)} runs in {cities}; {moved} of them move an assumption"
+    yield from (f"not run: {city} ({why})" for city, why in skipped.items())
 
 
 def _given(results: Sequence[RunResult], design: Design) -> list[tuple[Records, float]]:
@@ -205,7 +236,9 @@ def as_dict(e: FleetEstimate) -> dict[str, Any]:
         "engaged_share_by_level": e.now.levels,
         "cars_on_road": e.now.cars,
         "not_covered": {m: {"cars": n, "why": why} for m, (n, why) in e.now.not_covered.items()},
-        "variance_share": {name: dict(parts) for name, parts in e.now.moves.items()},
+        "width_share": {name: dict(parts) for name, parts in e.now.moves.items()},
+        "spread_between_cities": {name: s._asdict() for name, s in e.evidence.spread.items()},
+        "km_per_car_and_year": {m: km_per_year(e.now, m) for m in e.evidence.means},
         "ota_campaign_pb": e.ota_pb,
         "cities": {m: dict(found) for m, found in e.evidence.cities.items()},
         "skipped_cities": e.skipped,
@@ -235,15 +268,37 @@ def lines(e: FleetEstimate) -> Iterator[str]:
     for name in MAIN:
         yield f"  {WORDS[name]:<32} {_words(e.against['covered'][name])}"
     yield ""
-    yield "what moves the answers most (share of their variance)"
+    yield "what makes the intervals wide (share of the squared widths that each alone would make)"
     for name in ("grid_gwh_per_day", "autonomy_share", "cloud_pb_per_month"):
         top = ", ".join(f"{what} {share:.0%}" for what, share in now.moves[name][:3])
         yield f"  {WORDS[name]:<32} {top}"
     yield ""
+    yield from spread_lines(e.evidence)
     for market, (cars_there, why) in now.not_covered.items():
-        yield f"not covered: {market}, {cars_there / 1e6:.2f} million cars ({why})"
+        yield f"not covered: {MARKET_WORDS[market]}, {cars_there / 1e6:.2f} million cars ({why})"
     for city, why in e.skipped.items():
         yield f"not run: {city} ({why})"
+
+
+def spread_lines(evidence: Evidence) -> Iterator[str]:
+    """What is known of the difference between cities of a market, in words."""
+    count = {market: len(found) for market, found in evidence.cities.items()}
+    several = ", ".join(f"{MARKET_WORDS[market]} ({n} cities)" for market, n in count.items() if n > 1)
+    single = " and ".join(MARKET_WORDS[market] for market, n in count.items() if n == 1)
+    parts = []
+    for name in ("grid_gwh_per_day", "autonomy_share", "cloud_pb_per_month"):
+        s = evidence.spread[name]
+        parts.append(f"{WORDS[name]} {np.expm1(s.sd):.0%}" + (" (assumed)" if s.assumed else ""))
+    known = evidence.spread["grid_gwh_per_day"]
+    from_ = f"from {several}, {known.freedom} degrees of freedom" if not known.assumed else "assumed"
+    yield f"spread between cities of a market, {from_}: {', '.join(parts)}"
+    if single and not known.assumed:
+        yield f"it is assumed to be as large in {single}, of which one city was run"
+
+
+def km_per_year(a: FleetAnswer, market: str) -> float:
+    """Kilometres that a car of a market drives in a year."""
+    return float(a.figures[market]["driven_million_km_per_day"].mean * 1e6 * 365 / a.cars[market]["all"])
 
 
 def _words(e: Estimate) -> str:
@@ -289,4 +344,4 @@ def write(e: FleetEstimate, target: Path) -> Path:
         return folder.publish({"status": "done"})
 
 
-__all__ = ["MARKETS", "FleetEstimate", "as_dict", "estimate", "lines", "write"]
+__all__ = ["MARKETS", "FleetEstimate", "as_dict", "estimate", "lines", "to_do", "write"]

@@ -7,6 +7,8 @@ frames per second; `--opens N --resets N` opens and resets the page and counts m
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -32,10 +34,14 @@ def rates(scenario: str, cars: int, seconds: float, folder: Path, picture: str) 
             page.keyboard.press("Home")  # play interval 1 ms
             page.get_by_role("button", name="▶").click()
             page.wait_for_function("() => window.__twin.live.frame.t1_s >= 300")
+            channel = context.new_cdp_session(page)
+            channel.send("Performance.enable")
+            before, shown = _main_thread(channel), _browser_cpu_s(server.process.pid)
             cpu, (updates, frames, at_s, began) = server.count()["cpu_s"], page.evaluate(RATES)
             page.wait_for_timeout(seconds * 1000)
             (more, drawn, then_s, ended), spent = page.evaluate(RATES), server.count()["cpu_s"] - cpu
-            lasted = (ended - began) / 1000
+            busy, shown = _main_thread(channel), _browser_cpu_s(server.process.pid) - shown
+            lasted, seen = (ended - began) / 1000, max(more - updates, 1)
             counts = page.evaluate("() => window.__twin.live.frame.counts")
             if picture:
                 page.screenshot(path=picture)
@@ -44,13 +50,39 @@ def rates(scenario: str, cars: int, seconds: float, folder: Path, picture: str) 
                 f"{(drawn - frames) / lasted:.1f} frames/s, "
                 f"{(then_s - at_s) / 60 / lasted:.1f} ticks/s over {lasted:.0f} s; "
                 f"server {spent / lasted:.0%} of a core, "
-                f"{1000 * spent / max(more - updates, 1):.0f} ms CPU per update; {counts}"
+                f"{1000 * spent / seen:.0f} ms CPU per update; browser {shown / lasted:.0%} of a core, "
+                f"{1000 * shown / seen:.0f} ms CPU per update, its main thread busy "
+                f"{busy['TaskDuration'] - before['TaskDuration']:.1f} s "
+                f"({busy['ScriptDuration'] - before['ScriptDuration']:.1f} s in scripts); "
+                f"machine's load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {counts}"
             )
             for fault in (*context.faults, *context.elsewhere):
                 print("FAULT", fault)
             leave(page)
     finally:
         server.close()
+
+
+def _main_thread(channel: Any) -> dict[str, float]:
+    return {m["name"]: float(m["value"]) for m in channel.send("Performance.getMetrics")["metrics"]}
+
+
+def _browser_cpu_s(other: int) -> float:
+    """CPU time of all processes that this one started, apart from `other`."""
+    tree: dict[int, list[int]] = {}
+    spent: dict[int, float] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            rest = path.read_text().rpartition(")")[2].split()
+            pid = int(path.parent.name)
+            tree.setdefault(int(rest[1]), []).append(pid)
+            spent[pid] = (int(rest[11]) + int(rest[12])) / os.sysconf("SC_CLK_TCK")
+    found, ahead = 0.0, [p for p in tree.get(os.getpid(), []) if p != other]
+    while ahead:
+        pid = ahead.pop()
+        found += spent[pid]
+        ahead += tree.get(pid, [])
+    return found
 
 
 def churn(opens: int, resets: int, folder: Path) -> None:

@@ -143,6 +143,10 @@ def test_the_last_of_several_streams_decides() -> None:
     cross.ends = rows(END, 3, patience_ms=10_000, first_foe=1, foes=[2, 0, 0], next_window=NOBODY)
     cross.foes = rows(FOE, 3, mine=NOBODY, link=[0, 1, 2], onto=NOBODY, lag_ms=[0, 900, 500], gap_ms=4000)
     assert cross.at(20_000) == 22_901
+    cross.foes[1].onto = 7  # not in conflict; the next one still is
+    assert cross.at(20_000) == 22_501
+    cross.links[1].count_out = 3  # nobody there; the next one still is
+    assert cross.at(20_000) == 22_501
 
 
 def test_signal_and_gap_together() -> None:

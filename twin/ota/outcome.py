@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,6 +14,13 @@ NEVER = 2**62
 """A moment that does not come, ms."""
 
 _DAY_MS = 86_400_000
+
+
+@cache
+def _table(name: str) -> dict[str, Any]:
+    """A table of facts `ota`, read once: these functions are asked in every tick, and only read it."""
+    table: dict[str, Any] = facts.load("ota")[name]
+    return table
 
 
 def consent_delay_ms(u: ArrayLike) -> NDArray[np.int64]:
@@ -23,7 +33,7 @@ def consent_delay_ms(u: ArrayLike) -> NDArray[np.int64]:
     >>> (consent_delay_ms([0.0, 0.175, 0.35, 0.95]) / 3_600_000)[:3].tolist()
     [0.0, 12.0, 24.0]
     """
-    table = facts.load("ota")["consent_delay"]
+    table = _table("consent_delay")
     share = [0.0] + [float(table[k]) for k in ("same_day_share", "within_7_days_share", "within_30_days_share")]
     share.append(1 - float(table["never_within_90_days_share"]))
     drawn = np.atleast_1d(np.asarray(u, np.float64))
@@ -33,7 +43,7 @@ def consent_delay_ms(u: ArrayLike) -> NDArray[np.int64]:
 
 def failure_reasons() -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """Why an update finally failed: words, and their cumulated shares (facts `ota.outcome`)."""
-    outcome = facts.load("ota")["outcome"]
+    outcome = _table("outcome")
     names = ("old software kept", "dealer visit", "bricked")
     share = np.array([float(outcome[f"{k}_share"]) for k in ("rollback", "dealer_visit_needed", "bricked")])
     return names, np.cumsum(share) / share.sum()
@@ -50,7 +60,7 @@ def dealer_delay_ms(u: ArrayLike, age_years: ArrayLike) -> NDArray[np.int64]:
     >>> (dealer_delay_ms([0.0, 0.35, 0.69, 0.71], 1) < 2**62).tolist()
     [True, True, True, False]
     """
-    table = facts.load("ota")["dealer"]
+    table = _table("dealer")
     new = np.asarray(age_years) < float(table["new_until_years"])
     share = np.where(new, float(table["visit_share_new"]), float(table["visit_share_older"]))
     drawn = np.atleast_1d(np.asarray(u, np.float64))
@@ -69,7 +79,7 @@ def twelve_volt_soc(u: ArrayLike, parked_ms: ArrayLike) -> NDArray[np.float64]:
     >>> twelve_volt_soc([0.5, 0.5], [0, 10 * 86_400_000]).round(3).tolist()
     [0.95, 0.83]
     """
-    table = facts.load("ota")["twelve_volt"]
+    table = _table("twelve_volt")
     weak = np.asarray(u, np.float64) < float(table["weak_share"])
     full = np.where(weak, float(table["weak_full"]), float(table["full"]))
     left: NDArray[np.float64] = full - float(table["loss_per_day"]) * np.asarray(parked_ms, np.float64) / _DAY_MS

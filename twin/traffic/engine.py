@@ -14,6 +14,7 @@ from twin.traffic import calendar_kernels as calendar
 from twin.traffic import kernels as k
 from twin.traffic import records
 from twin.traffic.right_of_way import RightOfWay, right_of_way
+from twin.traffic.ruler import Ruler
 from twin.traffic.signals import SignalError, SignalPlan, signal_plan
 from twin.traffic.slot_kernels import CAR, REST
 from twin.traffic.snapshot_kernels import snapshot
@@ -462,8 +463,14 @@ class Streets:
         self._spare.extend(others[::-1].tolist())
         return Arrivals(arrived, self._arrived_ms[:done].copy())
 
-    def positions(self, now_ms: int) -> Positions:
-        """Where every vehicle on the road is: a snapshot for drawing."""
+    def positions(self, now_ms: int, *, ruler: Ruler | None = None) -> Positions:
+        """Where every vehicle on the road is: a snapshot for drawing; many of them share one `ruler`."""
+        who, on, metres = self.places(now_ms)
+        x, y = (Ruler(self.network) if ruler is None else ruler).at(on, metres)
+        return Positions(who, on, x, y)
+
+    def places(self, now_ms: int) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
+        """Every vehicle on the road: its row, its link, and metres from the link's start."""
         total = self.on_road
         who, on, metres = np.empty(total, np.int32), np.empty(total, np.int32), np.empty(total)
         network = self.network
@@ -471,8 +478,7 @@ class Streets:
         n = snapshot(
             now_ms, self._links, network.link_length, spacing, self._slots, self._vehicles, who, on, metres,
         )  # fmt: skip
-        x, y = along(network, on[:n], metres[:n])
-        return Positions(who[:n], on[:n], x, y)
+        return who[:n], on[:n], metres[:n]
 
     def current_ms(self, sums: NDArray[np.int64], now_ms: int) -> NDArray[np.int64]:
         """Travel time a driver would expect on each link now, ms.
@@ -533,20 +539,3 @@ def idle_vehicles(rows: int) -> NDArray[np.void]:
     made = on_cache_lines(rows, records.VEHICLE)
     made["gap_permille"] = made["pace_permille"] = made["size_permille"] = 1000
     return made
-
-
-def along(
-    network: RoadNetwork, links: NDArray[np.int32], metres: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Points on the true geometry of links, `metres` from their starts."""
-    seg = np.hypot(np.diff(network.geom_x), np.diff(network.geom_y)).astype(np.float64)
-    run = np.concatenate([[0.0], np.cumsum(seg)])
-    first, last = network.geom_ptr[links], network.geom_ptr[links + 1] - 1
-    drawn = run[last] - run[first]
-    at = run[first] + metres / network.link_length[links] * drawn
-    point = np.clip(np.searchsorted(run, at, side="right") - 1, first, np.maximum(last - 1, first))
-    step = np.where(seg[point] > 0, (at - run[point]) / np.where(seg[point] > 0, seg[point], 1), 0.0)
-    step = np.clip(step, 0, 1)
-    x = network.geom_x[point] * (1 - step) + network.geom_x[point + 1] * step
-    y = network.geom_y[point] * (1 - step) + network.geom_y[point + 1] * step
-    return x.astype(np.float32), y.astype(np.float32)

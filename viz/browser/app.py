@@ -13,6 +13,7 @@ from mesa.visualization import SolaraViz
 from viz.browser import serve
 from viz.browser.layer import Layer
 from viz.browser.live import PageModel, Setup, View, model_params
+from viz.browser.panel import calm
 from viz.browser.replay import Replay
 
 ROOM = """
@@ -26,19 +27,21 @@ ROOM = """
 def Page() -> None:  # noqa: N802 - a component is written like a class
     """One browser session."""
     opening = serve.opening
-    solara.Style(ROOM)
-    solara.Title(f"Fleet twin: {opening.title}")
-    if opening.runs:
-        Runs(opening.runs)
-    elif opening.scenario is not None:
-        Live()
-    else:
-        solara.Error("nothing to show: start the page with twin ui")
+    with solara.Column(gap="0px"):  # else every invisible part takes a gap of its own above the map
+        solara.Style(ROOM)
+        solara.Title(f"Fleet twin: {opening.title}")
+        if opening.runs:
+            Runs(opening.runs)
+        elif opening.scenario is not None:
+            Live()
+        else:
+            solara.Error("nothing to show: start the page with twin ui")
 
 
 @solara.component
 def Live() -> None:  # noqa: N802 - a component is written like a class
     """A twin of this session's own, built in the background while the page says so."""
+    calm()
     made, set_made = solara.use_state(None)
     model = solara.use_reactive(None)
 
@@ -68,12 +71,14 @@ def Live() -> None:  # noqa: N802 - a component is written like a class
     else:
         setup = made
         params = solara.use_memo(lambda: model_params(setup.base, setup), [setup])
-        with solara.Column(style={"display": "none"}):  # its bar and drawer are elsewhere; what stays here is empty
-            SolaraViz(
-                model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=100
+        with solara.Column(gap="0px"):
+            shown = SolaraViz(
+                model, components=[], model_params=params, name=f"Fleet twin: {setup.base.name}", play_interval=41
             )
-        solara.display(setup.view.widget)
-        Command(setup, model)
+            # its bar and drawer are elsewhere; what stays here is empty
+            solara.v.Html(tag="div", style_="display: none", children=[shown])
+            solara.display(setup.view.widget)
+            Command(setup, model)
 
 
 @solara.component
@@ -103,14 +108,15 @@ def Runs(paths: tuple[Path, ...]) -> None:  # noqa: N802 - a component is writte
         return lambda: [replay.close() for replay in shown]
 
     solara.use_effect(leave, [])
-    with solara.AppBar():
-        solara.AppBarTitle(f"Fleet twin: {serve.opening.title}")
-    with solara.ColumnsResponsive(
-        12, xlarge=[12] if len(shown) == 1 else [6, 6], large=[12] if len(shown) == 1 else [6, 6]
-    ):
-        for replay in shown:
-            with solara.Column(gap="0px"):
-                solara.HTML(tag="div", unsafe_innerHTML=replay.headline(), style="padding: 4px 10px")
-                solara.display(replay.widget)
-    if len(shown) == 2:
-        solara.HTML(tag="div", unsafe_innerHTML=shown[0].difference(shown[1]), style="padding: 4px 14px")
+    with solara.Column(gap="0px"):
+        with solara.AppBar():
+            solara.AppBarTitle(f"Fleet twin: {serve.opening.title}")
+        with solara.ColumnsResponsive(
+            12, xlarge=[12] if len(shown) == 1 else [6, 6], large=[12] if len(shown) == 1 else [6, 6]
+        ):
+            for replay in shown:
+                with solara.Column(gap="0px"):
+                    solara.HTML(tag="div", unsafe_innerHTML=replay.headline(), style="padding: 4px 10px")
+                    solara.display(replay.widget)
+        if len(shown) == 2:
+            solara.HTML(tag="div", unsafe_innerHTML=shown[0].difference(shown[1]), style="padding: 4px 14px")

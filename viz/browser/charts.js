@@ -52,11 +52,12 @@ class Chart {
       const n = bars.length, y = series[0].y;
       for (let i = 0; i < n; i++) { g.fillStyle = bars[i]; const a = X(i / n) + 1, b = X((i + 1) / n) - 1; g.fillRect(a, Y(y[i]), b - a, Y(0) - Y(y[i])); }
       g.fillStyle = MUTED;
-      labels.forEach(([at, text]) => g.fillText(text, X(at), h - 6));
+      labels.forEach(([at, text]) => g.fillText(text, Math.min(X(at), w - 2 - g.measureText(text).width / 2), h - 6));
     } else {
-      const hours = span / 3600, tick = [0.25, 0.5, 1, 2, 3, 6, 12, 24, 48].find((s) => hours / s <= Math.max(2, (w - left) / 62)) || 96;
+      const hours = span / 3600, tick = [0.25, 0.5, 1, 2, 3, 6, 12, 24, 48].find((s) => hours / s <= Math.max(2, (w - left) / (w < 230 ? 32 : 52))) || 96;
       const offset = start ? (Date.parse(start + "Z") / 3.6e6) % 24 : 0;
-      for (let t = (tick - (offset % tick)) % tick; t <= hours + 1e-6; t += tick) g.fillText(clockText(start, t * 3600), Math.min(Math.max(X(t / hours), left + 14), w - 18), h - 6);
+      const narrow = w < 230 && tick >= 1, name = (t) => (narrow ? `${+clockText(start, t).slice(0, 2)} h` : clockText(start, t));
+      for (let t = (tick - (offset % tick)) % tick; t <= hours + 1e-6; t += tick) g.fillText(name(t * 3600), Math.min(Math.max(X(t / hours), left + 14), w - 18), h - 6);
       series.forEach((s, k) => {
         g.strokeStyle = s.colour || LINES[k];
         g.lineWidth = s.thin ? 1.2 : 1.9;
@@ -83,7 +84,7 @@ class Chart {
     this.said = key;
     this.caption.replaceChildren();
     const title = document.createElement("b");
-    title.textContent = `${this.title}, ${this.unit} `;
+    title.append(`${this.title} `, tag("small", { textContent: this.unit }));
     this.caption.append(title);
     series.forEach((s, k) => {
       if (!s.name) return;

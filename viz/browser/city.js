@@ -3,6 +3,7 @@ const OFF_MAP = 65535, NO_BATTERY = 31;
 const INK = "#1a1a1a", MUTED = "#595959", STREET = "#c4c4c4";
 // colours: Okabe and Ito (2008), told apart with every common colour vision; shades for amounts run light to dark
 const STATES = ["parked", "waiting to enter", "driving", "queueing", "on a socket", "stuck"];
+const PARKED = STATES.map((s) => s === "parked" || s === "on a socket");
 const MODES = {
   "what it does": {
     keys: [["parked", "#a6a6a6"], ["waiting to enter", "#CC79A7"], ["driving", "#0072B2"], ["queueing at a site", "#E69F00"],
@@ -47,8 +48,8 @@ class City {
     this.sheet = document.createElement("canvas");
     this.mode = "what it does";
     this.layers = { cars: true, parked: true, others: false, chargers: true, cells: false, congestion: true, load: false };
-    this.stale = true;
-    this.n = 0;
+    this.stale = true; // the streets must be drawn anew
+    this.touched = true; // something on them must
     this.selected = null;
     this.data = null;
     this.segment = null;
@@ -112,11 +113,15 @@ class City {
 
   // ------------------------------------------------------------ cars
 
+  // A frame names only what changed; without the whole before it, it says nothing. Returns whether it was taken.
   take(frame, now) {
     const first = !this.x || this.x.length !== frame.n;
+    if (first && !frame.reset) return false;
     if (first) {
       this.x = new Float32Array(frame.n).fill(NaN);
       this.y = new Float32Array(frame.n).fill(NaN);
+      this.word = new Uint16Array(frame.n);
+      this.rides = new Uint8Array(frame.n);
       this.arrived = 0;
     } else this.settle();
     const gap = now - (this.arrived || now);
@@ -124,12 +129,27 @@ class City {
     this.pace = Math.min(Math.max(gap < 3000 && this.pace ? 0.7 * this.pace + 0.3 * gap : 250, 25), 1200);
     const m = frame.id.length;
     this.segment = m ? { id: frame.id, at: frame.at, m, moments: frame.at.length / 2 / m - 1, since: now, done: false } : null;
-    this.word = frame.word;
+    for (let i = 0; i < frame.word_id.length; i++) this.word[frame.word_id[i]] = frame.word[i];
     this.other = frame.other;
     this.t0 = frame.t0_s;
     this.t1 = frame.t1_s;
     this.place(0);
     if (first) this.settle();
+    this.part();
+    this.touched = true;
+    return true;
+  }
+
+  // Cars that can move before the next frame are drawn over and over, those that stand once.
+  part() {
+    const n = this.x.length, s = this.segment, rides = this.rides;
+    rides.fill(0);
+    if (s) for (let i = 0; i < s.m; i++) rides[s.id[i]] = 1;
+    let count = 0;
+    for (let i = 0; i < n; i++) if (rides[i] || !PARKED[(this.word[i] >> 2) & 7]) { rides[i] = 1; count++; }
+    this.riding = new Uint32Array(count);
+    for (let i = 0, k = 0; i < n; i++) if (rides[i]) this.riding[k++] = i;
+    this.standing = null;
   }
 
   settle() { this.place(1); this.segment = null; }
@@ -157,12 +177,14 @@ class City {
 
   draw(now) {
     if (!this.data || !this.below.width) return;
-    if (this.stale) { this.streets(); this.stale = false; }
-    if (this.segment) this.place(Math.min((now - this.segment.since) / this.pace, 1));
+    if (this.stale) { this.streets(); this.stale = false; this.standing = null; this.touched = true; }
+    const rolling = this.segment && !this.segment.done;
+    if (rolling) this.place(Math.min((now - this.segment.since) / this.pace, 1));
+    if (!rolling && !this.touched) return; // nothing has changed since the last picture
     if (this.x && this.layers.cars) this.splat();
-    else if (this.sheetDrawn !== this.sheetShown) this.below.getContext("2d").drawImage(this.sheet, 0, 0);
-    this.sheetShown = this.x && this.layers.cars ? -1 : this.sheetDrawn;
-    this.shapes();
+    else if (this.touched) this.below.getContext("2d").drawImage(this.sheet, 0, 0);
+    if (this.touched || (this.selected && this.selected.kind === "car")) this.shapes();
+    this.touched = false;
   }
 
   // seconds into the run that the picture shows
@@ -219,8 +241,6 @@ class City {
       for (let k = JAM.length - 1; k >= 0; k--) { g.strokeStyle = JAM[k][1]; g.lineWidth = grown * (2.6 - 0.5 * k); g.stroke(path(slow[k])); }
     }
     this.base = new Uint32Array(g.getImageData(0, 0, width, height).data.buffer);
-    this.image = null;
-    this.sheetDrawn = (this.sheetDrawn || 0) + 1;
   }
 
   seen(beyond) {
@@ -242,31 +262,32 @@ class City {
       this.image = g.createImageData(width, height);
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
-    const out = this.pixels;
-    out.set(this.base);
     const mode = MODES[this.mode], colours = mode.keys.map((k) => rgba(k[1]));
     const close = Math.min(Math.max(Math.sqrt(this.scale / this.whole), 1), 3);
     const few = this.x.length <= 3000 ? 1.35 : 1;
     const big = Math.round(Math.min(2.6 * few * close, 9) * this.ratio), small = Math.max(1, Math.round(Math.min(1.4 * few * close, 4) * this.ratio));
-    if (this.layers.others && this.other) {
-      const step = this.data.size_m / (OFF_MAP - 1), grey = rgba("#7a7a7a");
-      for (let i = 0; i < this.other.length; i += 2) if (this.other[i] !== OFF_MAP) this.dot(out, this.other[i] * step, this.other[i + 1] * step, small, grey);
-    }
-    for (const parked of [true, false]) {
-      if (parked && !this.layers.parked) continue;
-      for (let i = 0; i < this.x.length; i++) {
-        const w = this.word[i], state = (w >> 2) & 7;
-        if ((state === 0 || state === 4) !== parked || this.x[i] !== this.x[i]) continue;
-        this.dot(out, this.x[i], this.y[i], parked ? small : big, colours[mode.of(w)]);
+    const { x, y, word, rides } = this;
+    if (!this.standing) {
+      const below = this.standing = this.base.slice();
+      if (this.layers.others && this.other) {
+        const step = this.data.size_m / (OFF_MAP - 1), grey = rgba("#7a7a7a");
+        for (let i = 0; i < this.other.length; i += 2) if (this.other[i] !== OFF_MAP) this.dot(below, this.other[i] * step, this.other[i + 1] * step, small, grey);
       }
+      if (this.layers.parked) for (let i = 0; i < x.length; i++) if (!rides[i]) this.dot(below, x[i], y[i], small, colours[mode.of(word[i])]);
+    }
+    const out = this.pixels;
+    out.set(this.standing);
+    for (const i of this.riding) {
+      const parked = PARKED[(word[i] >> 2) & 7];
+      if (!parked || this.layers.parked) this.dot(out, x[i], y[i], parked ? small : big, colours[mode.of(word[i])]);
     }
     g.putImageData(this.image, 0, 0);
   }
 
   dot(out, x, y, size, colour) {
-    const { width, height } = this.below;
+    const { width, height } = this.image;
     const px = Math.round(this.sx(x) - size / 2), py = Math.round(this.sy(y) - size / 2);
-    if (px < 0 || py < 0 || px + size > width || py + size > height) return;
+    if (!(px >= 0 && py >= 0 && px + size <= width && py + size <= height)) return; // also where it is unknown
     for (let r = 0; r < size; r++) { const at = (py + r) * width + px; for (let c = 0; c < size; c++) out[at + c] = colour; }
   }
 
@@ -354,7 +375,7 @@ class City {
     }
     if (this.x && this.layers.cars) {
       for (let i = 0; i < this.x.length; i++) {
-        const state = (this.word[i] >> 2) & 7, parked = state === 0 || state === 4;
+        const state = (this.word[i] >> 2) & 7, parked = PARKED[state];
         if (parked && !this.layers.parked) continue;
         const r = Math.hypot(this.sx(this.x[i]) - px, this.sy(this.y[i]) - py) + (parked ? 3 * this.ratio : 0);
         if (r < least) { least = r; best = { kind: "car", id: i }; }

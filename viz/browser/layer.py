@@ -1,4 +1,4 @@
-"""The widget of the page and the way frames get to it: one at a time, acknowledged, dropped when the page is behind."""
+"""The widget of the page and the way frames get to it: acknowledged, and dropped when the page is behind."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import anywidget
 import traitlets
 
 SCRIPTS = ("packet.js", "city.js", "charts.js", "page.js")
+
+UNDERWAY = 2
+"""Frames that may be on their way to the page: one is packed while the other is drawn."""
 
 SILENCE_S = 1.0
 """A page that has not acknowledged a frame for so long is hidden or gone: play waits for it."""
@@ -37,7 +40,7 @@ class Layer(anywidget.AnyWidget):
 
 
 class Feed:
-    """Sends the newest frame whenever the page has drawn the one before.
+    """Sends the newest frame whenever the page has drawn all but one of those before.
 
     Parameters
     ----------
@@ -94,7 +97,7 @@ class Feed:
         return self.widget.ack < self.sent and time.monotonic() - self._sent_at > SILENCE_S
 
     def _send(self) -> None:
-        if self.closed or self._make is None or self.widget.ack < self.sent or not self._due:
+        if self.closed or self._make is None or self.sent - self.widget.ack >= UNDERWAY or not self._due:
             return
         self._due = False
         self.sent += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import shlex
 import threading
 from collections.abc import Mapping
@@ -215,6 +217,13 @@ class PageModel:
             self.twin = None
             self.running = False
 
+    def tidy(self) -> None:
+        """Give the memory of what was let go back to the system, so that resets do not pile up."""
+        gc.collect()  # a twin and its agents know each other
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc, which keeps freed pages otherwise
+        if trim is not None:
+            trim(0)
+
 
 class View:
     """One page's look at its present model.
@@ -246,6 +255,7 @@ class View:
         before, self.model = self.model, model
         if before is not None:
             before.release()
+            before.tidy()
         world = model.world
         self.cameras = Cameras(world, self.extent)
         self._history: list[tuple[float, ...]] = []
@@ -284,11 +294,12 @@ class View:
         """The page is gone: let the model go."""
         self.feed.close()
         before, self.model = self.model, None
-        if before is not None:
-            before.release()
         self.setup.view = None
         if hasattr(self, "cameras"):
             del self.cameras
+        if before is not None:
+            before.release()
+            before.tidy()
 
     def _on_shown(self, _change: Any) -> None:
         """The page has been opened again: everything anew."""

@@ -19,7 +19,7 @@ class Page {
     this.frames = 0;
     this.updates = 0;
     this.history = COLUMNS.map(() => []);
-    this.root = tag("div", { className: "twin" });
+    this.root = tag("div", { className: this.replay ? "twin replay" : "twin" });
     el.append(tag("div", { className: "twin-box" }, this.root));
     this.bar = tag("div", { className: "bar" });
     this.clock = tag("strong", { className: "clock", textContent: "–" });
@@ -32,15 +32,16 @@ class Page {
     this.side = tag("aside", { className: "story", hidden: true });
     this.side.dataset.testid = "story";
     this.side.setAttribute("aria-live", "polite");
+    this.credit = tag("small", { className: "credit" });
     this.keys = tag("div", {});
-    this.legend = tag("details", { className: "legend", open: el.clientWidth > 480 || !el.clientWidth }, tag("summary", { textContent: "Legend" }), this.keys);
+    this.legend = tag("details", { className: "legend", open: true }, tag("summary", { textContent: "Legend" }), this.keys);
     this.panel = tag("div", { className: "charts" });
     this.panel.tabIndex = 0; // scrolls by keyboard
     this.panel.setAttribute("aria-label", "Charts");
-    this.body.append(this.stage, this.panel);
+    this.body.append(tag("div", { className: "map" }, this.stage, this.credit, this.legend), this.panel);
     this.root.append(this.bar, this.tools, this.body);
     this.city = new City(this.stage);
-    this.stage.append(this.legend, this.zoomButtons(), this.side);
+    this.stage.append(this.zoomButtons(), this.side);
     if (this.replay) Object.assign(this.city.layers, { load: true, congestion: false });
     this.controls();
     this.pointer();
@@ -88,6 +89,7 @@ class Page {
     if (!data) return;
     this.about = data;
     this.city.setCity(data);
+    this.minute = undefined;
     this.describe();
     this.chartsStale = true;
     this.credit.textContent = data.attribution;
@@ -96,8 +98,8 @@ class Page {
   takeFrame() {
     const frame = unpack(this.model.get("frame"));
     if (!frame || !this.about) return;
-    if (frame.reset) { this.history = COLUMNS.map(() => []); this.city.x = null; this.city.selected = null; this.city.speed = null; }
-    this.city.take(frame, performance.now());
+    if (frame.reset) { this.history = COLUMNS.map(() => []); this.city.x = null; this.select(null); this.city.speed = null; }
+    if (!this.city.take(frame, performance.now())) return;
     if (frame.speed) { this.city.speed = frame.speed; this.city.stale = true; }
     if (frame.cell_bps) this.city.cellBps = frame.cell_bps;
     this.city.siteOn = frame.site_on;
@@ -106,9 +108,7 @@ class Page {
     for (let r = 0; r < rows; r++) COLUMNS.forEach((_, c) => this.history[c].push(frame.rows[r * COLUMNS.length + c]));
     this.frame = frame;
     this.unseen = frame.seq;
-    this.updates += 1;
     this.chartsStale = true;
-    this.counts.textContent = frame.counts;
   }
 
   takeDay() {
@@ -126,8 +126,11 @@ class Page {
     if (this.replay) { if (this.running) this.advance(now); }
     else {
       const t = this.city.clock(now);
-      if (t !== undefined && this.about) this.clock.textContent = this.civil(t);
+      const minute = t === undefined ? undefined : Math.floor(t / 60);
+      if (this.about && minute !== this.minute) { this.minute = minute; this.write(this.clock, this.civil(60 * minute)); }
       if (this.unseen !== undefined) {
+        this.updates += 1;
+        this.write(this.counts, this.frame.counts);
         this.model.set("ack", this.unseen);
         this.model.save_changes();
         this.unseen = undefined;
@@ -135,6 +138,8 @@ class Page {
     }
     if (this.chartsStale && (!this.chartsAt || now - this.chartsAt > (this.replay ? 180 : 1000))) { this.chartsAt = now; this.chartsStale = false; this.drawCharts(); }
   }
+
+  write(where, text) { if (where.textContent !== text) where.textContent = text; }
 
   civil(t) {
     const at = new Date(Date.parse(this.about.start + "Z") + t * 1000);
@@ -150,7 +155,6 @@ class Page {
 
   zoomButtons() {
     const button = (text, label, call) => tag("button", { type: "button", textContent: text, "aria-label": label, title: label, on: { click: call } });
-    this.credit = tag("small", { className: "credit" });
     return tag("div", { className: "zoom" },
       button("+", "Zoom in", () => this.moved(() => this.city.zoom(1.6))),
       button("−", "Zoom out", () => this.moved(() => this.city.zoom(1 / 1.6))),
@@ -161,7 +165,7 @@ class Page {
 
   controls() {
     if (!this.replay) {
-      const select = tag("select", { "aria-label": "Colour of cars", on: { change: () => { this.city.mode = select.value; this.drawLegend(); } } });
+      const select = tag("select", { "aria-label": "Colour of cars", on: { change: () => { this.city.mode = select.value; this.city.stale = true; this.drawLegend(); } } });
       for (const mode of Object.keys(MODES)) select.append(tag("option", { value: mode, textContent: mode }));
       select.dataset.testid = "colour";
       this.tools.append(tag("label", {}, "Cars by ", select));
@@ -180,7 +184,6 @@ class Page {
     const what = tag("select", { "aria-label": "Kind of thing to find" }, tag("option", { value: "car", textContent: "car" }), tag("option", { value: "site", textContent: "site" }));
     const find = tag("form", { className: "find", on: { submit: (e) => { e.preventDefault(); this.ask({ kind: what.value, id: +number.value }); } } }, "Find ", what, number, tag("button", { textContent: "Show" }));
     this.tools.append(find, group);
-    this.stage.append(this.credit || "");
     this.drawLegend();
   }
 
@@ -192,6 +195,7 @@ class Page {
     if (L.load && this.day) entries.push(["Vehicles per link and hour", LOAD.map((c, k) => [this.day.load_keys[k], c])]);
     if (L.chargers) entries.push([this.replay ? "Charging power" : "Sites (filled: sockets taken)", Object.entries(SITE_COLOURS).filter(([k]) => this.replay || k !== "home").map(([k, c]) => [k, c])]);
     if (L.cells) entries.push(["Radio cells", [["size: bytes per second", "#a0487d"]]]);
+    if (this.replay) entries.push(["Single cars", [["results keep no positions; find a car by number for its story", "#ffffff"]]]);
     this.keys.replaceChildren(...entries.map(([title, keys]) => tag("div", {}, tag("b", { textContent: title }), ...keys.map(([name, colour]) => {
       const mark = tag("i"); mark.style.background = colour; return tag("span", {}, mark, name);
     }))));
@@ -235,13 +239,15 @@ class Page {
   // ------------------------------------------------------------ stories
 
   ask(found) {
-    this.city.selected = found;
+    this.select(found);
     this.asked = (this.asked || 0) + 1;
     this.model.set("pick", { ...found, n: this.asked });
     this.model.save_changes();
   }
 
-  forget() { this.city.selected = null; this.side.hidden = true; }
+  select(found) { this.city.selected = found; this.city.touched = true; }
+
+  forget() { this.select(null); this.side.hidden = true; }
 
   tell() {
     const story = this.model.get("story");
@@ -257,6 +263,20 @@ class Page {
         tag("tbody", {}, ...t.rows.map((r) => tag("tr", {}, ...r.map((c) => tag("td", { textContent: c })))))));
     }
     this.side.replaceChildren(...parts);
+    this.reveal();
+  }
+
+  // The thing whose story is told, when it lies outside the map's part or under the story, comes to where it is seen.
+  reveal() {
+    const c = this.city, at = c.where(c.selected), q = c.ratio;
+    if (!at) return;
+    const stage = this.stage.getBoundingClientRect(), side = this.side.getBoundingClientRect();
+    const x = stage.left + at[0] / q, y = stage.top + at[1] / q, air = 14;
+    const seen = x > stage.left + air && x < stage.right - air && y > stage.top + air && y < stage.bottom - air;
+    if (seen && !(x > side.left - air && x < side.right + air && y > side.top - air && y < side.bottom + air)) return;
+    const below = side.width > 0.7 * stage.width; // a phone: the story takes the lower part
+    const tx = below ? stage.width / 2 : Math.max((side.left - stage.left) / 2, 40), ty = below ? Math.max((side.top - stage.top) / 2, 20) : stage.height / 2;
+    this.moved(() => c.pan(tx * q - at[0], ty * q - at[1]));
   }
 
   // ------------------------------------------------------------ a finished run
@@ -293,9 +313,10 @@ class Page {
     const sites = this.about.site_x.length, cells = this.about.cell_x.length;
     this.city.siteSize = Array.from(d.site_level.subarray(step * sites, (step + 1) * sites), (v) => v / 255);
     this.city.cellBps = d.cell_bps.subarray(step * cells, (step + 1) * cells);
-    this.clock.textContent = this.civil(seconds);
+    this.city.touched = true;
+    this.write(this.clock, this.civil(seconds));
     const kw = d.kw_total[step];
-    this.counts.textContent = `${short(kw)} kW charging · links of the hour to ${clockText(this.about.start, (hour + 1) * 3600)} · positions of single cars are not kept in results`;
+    this.counts.textContent = `${short(kw)} kW charging · links of the hour to ${clockText(this.about.start, (hour + 1) * 3600)}`;
     this.chartsStale = true;
   }
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from maps.network import ROAD_CLASSES, CityMap
 from twin.charging.site import SITE_KINDS
 from twin.charging.visits import Phase
-from twin.fleet.fleet import State
+from twin.fleet.fleet import Kind, State
 from twin.sessions import Work
-from twin.traffic.engine import along
+from twin.traffic.ruler import Ruler
 from twin.world import World
 from viz.browser.packet import pack
 from viz.streets import Streets
@@ -122,6 +122,9 @@ class Cameras:
 
     def __init__(self, world: World, extent: Extent) -> None:
         self.world, self.extent = world, extent
+        self._ruler = Ruler(world.city.network)
+        self._electric = np.flatnonzero(world.fleet.kind == Kind.ELECTRIC)
+        self._told = np.zeros(len(world.fleet), np.uint16)
         self._cells = world.cloud.cells
         self._sent_b = world.fleet.delivered_b.copy()
         self._cells_at_ms = world.now_ms
@@ -146,28 +149,39 @@ class Cameras:
     def words(self) -> NDArray[np.uint16]:
         """Every car's colour in every mode, shape (n_cars,): the bits that `WORD` in page.js reads."""
         fleet = self.world.fleet
-        capacity = np.maximum(fleet.capacity_j, 1)
-        soc = np.where(fleet.capacity_j > 0, np.rint(30 * (fleet.battery_j / capacity)), NO_BATTERY).astype(np.uint16)
-        driving = fleet.state == State.DRIVING
+        soc = np.where(fleet.capacity_j > 0, np.rint(30 * self._charged()), NO_BATTERY).astype(np.uint16)
         bits = fleet.kind.astype(np.uint16)
         bits |= fleet.state.astype(np.uint16) << 2
-        bits |= (self.world.autonomy.engaged & driving).astype(np.uint16) << 5
+        bits |= (self.world.autonomy.engaged & (fleet.state == State.DRIVING)).astype(np.uint16) << 5
         bits |= (fleet.propilot > 0).astype(np.uint16) << 6
         bits |= (fleet.connected > 0).astype(np.uint16) << 7
         return np.asarray(bits | (soc << 8), np.uint16)
 
+    def _charged(self) -> NDArray[np.float32]:
+        """State of charge of every car, to the resolution of a picture."""
+        fleet = self.world.fleet
+        share: NDArray[np.float32] = (fleet.battery_j / np.maximum(fleet.capacity_j, 1)).astype(np.float32)
+        return share
+
+    def _changed(self, *, everything: bool) -> dict[str, NDArray[Any]]:
+        """The words that are not as they were told last, and whose they are."""
+        words = self.words()
+        told, self._told = self._told, words
+        rows = np.arange(len(words)) if everything else np.flatnonzero(words != told)
+        return {"word_id": rows.astype(np.uint32), "word": words[rows]}
+
     def everyone(self) -> dict[str, NDArray[Any]]:
         """Positions of all cars now, for a page that has just opened."""
-        fleet, n = self.world.fleet, len(self.world.fleet)
+        n = len(self.world.fleet)
         x, y = self.parked_xy(np.arange(n))
-        seen = self.world.positions()
+        seen = self.world.streets.positions(self.world.now_ms, ruler=self._ruler)
         own = seen.vehicle < n
         x[seen.vehicle[own]], y[seen.vehicle[own]] = seen.x[own], seen.y[own]
         return {
             "id": np.arange(n, dtype=np.uint32),
             "at": self.extent.steps(x, y)[None],
-            "word": self.words(),
-            **self._others(seen.vehicle, seen.x, seen.y, len(fleet)),
+            **self._changed(everything=True),
+            "other": self.extent.steps(seen.x[~own], seen.y[~own]),
         }
 
     def tick(self, t0_ms: int, also: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
@@ -183,7 +197,7 @@ class Cameras:
         Returns
         -------
         dict
-            `id` (m,), `at` (moments + 1, m, 2), `word` (n_cars,), `other` (k, 2).
+            `id` (m,), `at` (moments + 1, m, 2), `word_id` and `word` (changed,), `other` (k, 2).
 
         Notes
         -----
@@ -194,39 +208,39 @@ class Cameras:
         left = world.traversals
         car, link = left.car[: left.n], left.link[: left.n]
         enter, out = left.enter_ms[: left.n], left.exit_ms[: left.n]
-        driving = np.flatnonzero(world.fleet.state == State.DRIVING)
-        moved = np.union1d(np.union1d(car, driving), also).astype(np.int64)
+        marked = np.zeros(n, bool)
+        marked[car] = marked[also] = True
+        marked |= world.fleet.state == State.DRIVING
+        moved = np.flatnonzero(marked)
         moments = int(np.clip(MOST_POINTS // max(len(moved), 1), 1, MOST_MOMENTS))
-        length = world.city.network.link_length
-        x, y = self.parked_xy(moved)
+        at_ms = np.linspace(t0_ms, world.now_ms, moments + 1)
         place = np.full(n, -1)
         place[moved] = np.arange(len(moved))
-        shots = np.empty((moments + 1, len(moved), 2), np.uint16)
-        seen = None
+        # rows of all moments in one list, so that the geometry is asked once; what comes later in it counts
+        length = world.city.network.link_length
         first = first_of(car)
-        for k, at in enumerate(np.linspace(t0_ms, world.now_ms, moments + 1)):
-            here_x, here_y = x.copy(), y.copy()
-            seen = world.streets.positions(int(at))
-            own = seen.vehicle < n
-            row = place[seen.vehicle[own]]
-            here_x[row], here_y[row] = seen.x[own], seen.y[own]
+        where: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]] = []
+        for k, at in enumerate(at_ms):
+            vehicle, on, metres = world.streets.places(int(at))
+            own = vehicle < n
+            where.append((k * len(moved) + place[vehicle[own]], on[own], metres[own]))
             # the first link of the tick also stands for the moments before it was entered
-            on = np.flatnonzero((out > at) & ((enter <= at) | first))
-            share = np.clip((at - enter[on]) / np.maximum(out[on] - enter[on], 1), 0, 1)
-            row = place[car[on]]
-            here_x[row], here_y[row] = along(world.city.network, link[on], share * length[link[on]])
-            shots[k] = self.extent.steps(here_x, here_y)
-        assert seen is not None
+            rows = np.flatnonzero((out > at) & ((enter <= at) | first))
+            share = np.clip((at - enter[rows]) / np.maximum(out[rows] - enter[rows], 1), 0, 1)
+            where.append((k * len(moved) + place[car[rows]], link[rows], share * length[link[rows]]))
+            if k == moments:
+                where.append((np.empty(0, int), on[~own], metres[~own]))
+        x, y = self._ruler.at(np.concatenate([w[1] for w in where]), np.concatenate([w[2] for w in where]))
+        row = np.concatenate([w[0] for w in where])
+        still_x, still_y = self.parked_xy(moved)
+        shot_x, shot_y = np.tile(still_x, moments + 1), np.tile(still_y, moments + 1)
+        shot_x[row], shot_y[row] = x[: len(row)], y[: len(row)]
         return {
             "id": moved.astype(np.uint32),
-            "at": shots,
-            "word": self.words(),
-            **self._others(seen.vehicle, seen.x, seen.y, n),
+            "at": self.extent.steps(shot_x, shot_y).reshape(moments + 1, len(moved), 2),
+            **self._changed(everything=False),
+            "other": self.extent.steps(x[len(row) :], y[len(row) :]),
         }
-
-    def _others(self, vehicle: NDArray[Any], x: NDArray[Any], y: NDArray[Any], n: int) -> dict[str, NDArray[np.uint16]]:
-        rest = vehicle >= n
-        return {"other": self.extent.steps(x[rest], y[rest])}
 
     def sites(self) -> dict[str, NDArray[Any]]:
         """Cars on sockets, cars waiting and power of every shared site now."""
@@ -266,9 +280,8 @@ class Cameras:
 
     def charge(self) -> NDArray[np.uint32]:
         """Electric cars by state of charge, ten steps of 10 %, shape (10,)."""
-        fleet = self.world.fleet
-        soc = fleet.soc[fleet.kind == 0]
-        return np.histogram(soc, bins=np.linspace(0, 1, 11))[0].astype(np.uint32)
+        tenth = np.minimum(10 * self._charged()[self._electric], 9).astype(np.intp)
+        return np.bincount(tenth, minlength=10).astype(np.uint32)
 
 
 def first_of(car: NDArray[Any]) -> NDArray[np.bool_]:

@@ -73,11 +73,12 @@ class Replay:
     def headline(self) -> str:
         """The three answers with their intervals, as HTML."""
         said = [
-            f"<span style='margin-right:22px'><b>{html.escape(a.title)}</b> {html.escape(a.shown)}"
-            f" <small>{html.escape(a.interval)}</small></span>"
+            f"<span style='display:inline-block;margin-right:20px'><b>{html.escape(a.title)}</b> {html.escape(a.shown)}"
+            f" <small style='color:#595959'>{html.escape(a.interval.replace('95 % interval', '95 %:'))}</small></span>"
             for a in answers(self.folder)
         ]
-        return f"<b>{html.escape(self.folder.path.name)}</b> · {' '.join(said)}"
+        name = f"<b style='font-size:16px'>{html.escape(self.folder.path.name)}</b>"
+        return f"<div style='font-size:13.5px;line-height:1.4'>{name}<br>{' '.join(said)}</div>"
 
     def difference(self, other: Replay) -> str:
         """Paired differences other − self with intervals, as HTML; the reason when there are none."""

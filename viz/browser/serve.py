@@ -6,6 +6,7 @@ import errno
 import importlib.util
 import os
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -191,6 +192,8 @@ def stored_asset(folder: Path, path: str) -> Path:
 
 def _serve(listener: socket.socket, ready: Callable[[str], None] | None) -> None:
     _settings()
+    # while a twin plays, the thread that talks to the page gets its turn sooner than after Python's 5 ms
+    sys.setswitchinterval(0.001)
     import uvicorn
     from solara.server import app as apps
     from solara.server import settings, starlette
