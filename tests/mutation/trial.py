@@ -24,6 +24,8 @@ from tests.mutation.planting import ROOT, plant, with_callers
 
 MOST_TEST_S = 8.0
 """Tests that take more uncompiled are left out."""
+MOST_FIRST_S = 180.0
+"""The first test of a file waits for kernels to be compiled and for what its file builds once."""
 MOST_MUTANT_S = 12.0
 """So are the dearest tests of a line beyond this."""
 TOOL = 4
@@ -84,12 +86,13 @@ class Hunt:
     def _as_it_is(self, items: list[pytest.Item]) -> list[pytest.Item]:
         """Tests that hold without a mutant, the cheapest first, with the lines that each reaches."""
         watch = _Watch(str(ROOT / self.file))
-        kept = []
+        kept, met = [], set()
         for i, item in enumerate(items):
             following = items[i + 1] if i + 1 < len(items) else None
             began = time.process_time()
             with watch:
-                right = _passes(item, following, MOST_TEST_S)
+                right = _passes(item, following, MOST_TEST_S if item.path in met else MOST_FIRST_S)
+            met.add(item.path)
             self.took[item.nodeid] = time.process_time() - began
             self.reached[item.nodeid] = watch.lines
             if right and watch.lines:
