@@ -15,9 +15,9 @@ from twin.charging.site import SiteKind
 from twin.events import Table
 from twin.fleet.fleet import Kind
 from twin.grid.base_load import BaseLoad
-from twin.grid.diversity import diversity
+from twin.grid.diversity import diversity, spread_of_load
 from twin.grid.hosting import SHARES, hosting
-from twin.grid.peaks import BASE_LOAD, GRID_ADMD, GRID_HOSTING, GRID_PEAKS, add_peaks, deal_profiles
+from twin.grid.peaks import BASE_LOAD, GRID_ADMD, GRID_FEEDERS, GRID_HOSTING, GRID_PEAKS, add_peaks, deal_profiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +44,7 @@ def grid_tables(
     interval_s: float,
     over_share: float,
 ) -> tuple[list[Table], dict[str, Any]]:
-    """Tables `grid_peaks`, `base_load`, `grid_admd` and `grid_hosting`, and what the summary says of them."""
+    """Tables `grid_peaks`, `base_load`, `grid_admd`, `grid_hosting`, `grid_feeders`, and what the summary says."""
     bins = max(1, math.ceil(simulated_s / interval_s - 1e-9))
     loads = load_by_session(sessions, grid_load, simulated_s=simulated_s, interval_s=interval_s)
     household = base.over(start, bins, interval_s)
@@ -81,7 +81,45 @@ def grid_tables(
             "reached": carried.reached,
             "households": int(lines.homes.sum()),
         }
-    return [peaks, profiles, admd, hosts], said
+    load = _feeder_load(
+        charging, grid_load, dealt @ household, cars_kw, peaks, bins=bins, interval_s=interval_s, seed=seed
+    )
+    return [peaks, profiles, admd, hosts, load], said
+
+
+def _feeder_load(
+    charging: Charging, grid_load: pa.Table, household_kw: Floats, cars_kw: Floats, peaks: Table, *, bins: int,
+    interval_s: float, seed: int,
+) -> Table:  # fmt: skip
+    """Load of each feeder with cars at home by interval, and its range; the most loaded ones when they are too many."""
+    table = Table("grid_feeders", GRID_FEEDERS)
+    fleet, sites, own = charging.fleet, charging.sites, len(charging.feeders.x)
+    homes = fleet.home_site[(fleet.kind == Kind.ELECTRIC) & (fleet.home_site >= 0)]
+    cars = np.bincount(sites.site_feeder[homes], minlength=own)[:own]
+    of_feeders = np.flatnonzero(peaks["level"] == "feeder")[:own]
+    loading = np.nan_to_num(peaks["loading"][of_feeders].astype(float))
+    shown = np.flatnonzero(cars)
+    shown = np.sort(shown[np.argsort(-loading[shown], kind="stable")][: max(1, CELLS // bins)])
+    if not len(shown):
+        return table
+    row_of = np.full(len(charging.load.feeder_peak_j), -1, np.int64)
+    row_of[shown] = np.arange(len(shown))
+    site = column(grid_load, "site_id").astype(np.int64)
+    at = np.minimum((column(grid_load, "time_s") / interval_s).astype(np.int64), bins - 1)
+    cell, kw = row_of[sites.site_feeder[site]] * bins + at, column(grid_load, "power_kw")
+    use, home = cell >= 0, sites.site_kind[site] == SiteKind.HOME
+    size = len(shown) * bins
+    all_kw = np.bincount(cell[use], kw[use], size).astype(float).reshape(-1, bins)
+    home_kw = np.bincount(cell[use & home], kw[use & home], size).astype(float).reshape(-1, bins)
+    ranges = {n: spread_of_load(cars_kw, n, seed=seed) for n in np.unique(cars[shown]).tolist()}
+    for i, feeder in enumerate(shown.tolist()):
+        low, high = ranges[int(cars[feeder])]
+        elsewhere = all_kw[i] - home_kw[i]
+        table.append(
+            feeder_id=feeder, time_s=np.arange(bins) * interval_s, cars=cars[feeder], charging_kw=all_kw[i],
+            households_kw=household_kw[feeder], low_kw=low + elsewhere, high_kw=high + elsewhere,
+        )  # fmt: skip
+    return table
 
 
 def _of_levels(peaks: Table) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import html
 import json
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -173,8 +173,14 @@ def _check(manifest: Manifest) -> None:
     for name, about in manifest.get("files", {}).items():
         if not isinstance(about, dict) or not isinstance(about.get("sha256"), str):
             raise ResultsError(f"{path}: damaged: file {name!r} has no hash")
-        if not isinstance(about.get("rows", 0), int) or Path(name).name != name:
+        if not isinstance(about.get("rows", 0), int) or not _inside(name):
             raise ResultsError(f"{path}: damaged: file {name!r} is not one of a results folder")
+
+
+def _inside(name: str) -> bool:
+    """Whether a name is that of a file in the folder or below it, written as the manifest writes it."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and not set("\\:") & set(name)
 
 
 def is_ours(folder: Path) -> bool:

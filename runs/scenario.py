@@ -405,6 +405,8 @@ def _explain(error: Mapping[str, Any]) -> str:
         return "must be a table of keys"
     if kind == "string_pattern_mismatch":
         message = "letters, digits, _ . - only, no slash"
+    if kind == "value_error" and isinstance(given, dict | list):
+        return message  # it says which of the entries, and what is wrong with it
     said = repr(given) if not isinstance(given, dict | list) else "a table" if isinstance(given, dict) else "a list"
     said = said if len(said) <= 60 else said[:57] + "..."
     return f"{message if message.startswith(('must', 'is ')) else 'must be ' + message}, is {said}"

@@ -53,7 +53,7 @@ class Crowded(Twin):
             fit = [car for car in np.flatnonzero(free).tolist() if charging.choice.sockets(car, public)]
             cars, site = (fit[:9], public) if len(fit) > len(cars) else (cars, site)
         at = self.world.now_ms + 60_000  # all in one millisecond
-        leave = self.world.trips.next_due_ms(np.array(cars, np.int64), self.world.until_ms)
+        leave = np.minimum(self.world.trips.next_due_ms(np.array(cars, np.int64)), self.world.until_ms)
         charging.arrive(cars, [site] * len(cars), at, np.maximum(leave, at + 1), fleet.capacity_j[cars])
         self.sent += len(cars)
 

@@ -124,6 +124,7 @@ def choice(price: list[float], value: float) -> int:
         rows=np.zeros(1, np.int64), battery_j=np.array([10 * KWH]), capacity_j=np.array([40 * KWH]),
         need_j=np.array([9 * KWH]), charges_at_goal=np.zeros(1, bool), site=np.array([[4, 7]], np.int32),
         reach_j=np.ones((1, 2), np.int64), kw=50 * two, wait_s=np.array([[0.0, 600.0]]), detour_m=0 * two,
+        detour_s=0 * two, driving=np.zeros(1, bool),
         u=np.zeros(1), on_way=np.zeros((1, 2), np.bool_), price=np.array([price]), value_of_time=np.array([value]),
     )  # fmt: skip
     return int(ElectricCar.decide(asked)[0])

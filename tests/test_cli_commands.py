@@ -372,6 +372,7 @@ def test_a_real_run_end_to_end(tmp_path: Path) -> None:
         "autonomy.parquet",
         "base_load.parquet",
         "grid_admd.parquet",
+        "grid_feeders.parquet",
         "grid_hosting.parquet",
         "grid_peaks.parquet",
         "cloud.parquet",

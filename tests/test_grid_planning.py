@@ -15,7 +15,7 @@ from twin.charging.access import build_sites
 from twin.charging.site import ChargingError
 from twin.events import Table
 from twin.grid.base_load import GridError, read_base_load
-from twin.grid.diversity import diversity
+from twin.grid.diversity import diversity, spread_of_load
 from twin.grid.feeders import build_feeders, lay_feeders, own_feeders, size_kva
 from twin.grid.hosting import MOST_CARS, SHARES, hosting
 from twin.grid.peaks import GRID_PEAKS, add_peaks, deal_profiles
@@ -242,6 +242,18 @@ def test_diversity_against_the_binomial():
     assert found.coincidence[-1] == pytest.approx(1.0)  # all at once
     spread = diversity(np.eye(96) * 6.0, seed=4, sizes=(96,))
     assert spread.coincidence[0] < 0.08 and spread.admd_kw[0] < 0.4
+
+
+def test_the_spread_of_a_load_against_the_binomial():
+    """Half of the pool draws 2 kW: n cars draw 2 k kW with k binomial; 95 % of it are within its quantiles."""
+    from scipy import stats
+
+    pool = np.repeat([[2.0], [0.0]], 500, axis=0)
+    low, high = spread_of_load(pool, 40, seed=3, groups=4000)
+    expected = 2.0 * stats.binom(40, 0.5).ppf([0.025, 0.975])
+    assert [float(low[0]), float(high[0])] == pytest.approx(expected.tolist(), abs=2.0)
+    wide = [np.subtract(*[float(v[0]) for v in spread_of_load(pool, n, seed=3)][::-1]) / n for n in (4, 100)]
+    assert wide[1] < 0.35 * wide[0]  # the more cars, the surer the load of each
 
 
 def test_hosting_capacity_closed_form():

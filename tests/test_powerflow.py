@@ -134,7 +134,7 @@ def written(pp, tmp_path, name):
     return ready, placed, found
 
 
-NETS = [("kerber-landnetz-kabel-1", 3e-5), ("cigre-mv", 4e-4)]
+NETS = [("kerber-landnetz-kabel-1", 3e-5), ("cigre-mv", 1e-5)]  # CIGRE MV has three lines open at one end
 
 
 @pytest.mark.parametrize(("name", "apart"), NETS)
@@ -165,8 +165,10 @@ def test_opendss_finds_the_same_voltages(pp, tmp_path, name, apart):
     assert dss.Solution.Converged()
     row = {int(b): i for i, b in enumerate(ready.bus.index)}
     names = dss.Circuit.AllBusNames()
-    assert {int(n[1:]) for n in names} <= set(fused(ready).values()) and len(names) > 10
-    for bus in names:
+    buses = [name for name in names if "_" not in name]  # the others are ends of lines that hang in the air
+    assert {int(n[1:]) for n in buses} <= set(fused(ready).values()) and len(buses) > 10
+    assert len(names) - len(buses) == (3 if name == "cigre-mv" else 0)
+    for bus in buses:
         dss.Circuit.SetActiveBus(bus)
         assert dss.Bus.puVmagAngle()[0] == pytest.approx(found.vm_pu[-1, row[int(bus[1:])]], abs=apart)
 
@@ -182,7 +184,7 @@ def test_pypsa_finds_the_same_voltages(pp, tmp_path, name, apart):
     assert net.pf().converged.all().all()
     row = {int(b): i for i, b in enumerate(ready.bus.index)}
     assert len(net.buses) > 10
-    for bus, series in net.buses_t.v_mag_pu.items():
+    for bus, series in net.buses_t.v_mag_pu.filter(regex="^b[0-9]+$").items():
         assert series.to_numpy() == pytest.approx(found.vm_pu[:, row[int(bus[1:])]], abs=apart)
 
 
@@ -236,6 +238,14 @@ def test_grid_tables_add_up(a_run):
     assert admd.n.tolist() == [1, 2, 5, 10, 20, 50, 100] and (admd.low_kw <= admd.admd_kw).all()
     assert admd.admd_kw.iloc[-1] < admd.admd_kw.iloc[0]
     assert a_run.table("grid_hosting").num_rows == 21
+    of_feeders = a_run.table("grid_feeders").to_pandas()
+    summed = of_feeders.groupby("feeder_id").charging_kw.max()
+    assert summed.to_numpy() == pytest.approx(feeders.peak_kw[summed.index].to_numpy())
+    assert (of_feeders.low_kw <= of_feeders.high_kw).all() and of_feeders.groupby("feeder_id").size().nunique() == 1
+    inside = (of_feeders.charging_kw >= of_feeders.low_kw - 1e-9) & (
+        of_feeders.charging_kw <= of_feeders.high_kw + 1e-9
+    )
+    assert inside.mean() > 0.8
 
 
 def test_a_run_is_placed_whole(pp, a_run):

@@ -162,7 +162,7 @@ def test_the_page_needs_no_network_and_runs_nothing(page: Page, folder: Path) ->
 def test_the_page_can_be_read_without_seeing_it_and_without_a_mouse(page: Page) -> None:
     assert page.of("html")[0]["lang"] == "en"
     assert len(page.of("h1")) == 1
-    assert len(page.of("img")) == 14
+    assert len(page.of("img")) == 15
     assert all(len(img["alt"]) > 40 for img in page.of("img"))
     ids = {a["id"] for _, a in page.tags if "id" in a}
     assert {a["href"][1:] for a in page.of("a") if a["href"].startswith("#")} <= ids
@@ -188,13 +188,13 @@ def test_pictures_in_the_page_are_whole(page: Page) -> None:
         kinds.append(kind)
         assert held.endswith(b"IEND\xaeB`\x82") if kind == "image/png" else held.rstrip().endswith(b"</svg>")
     assert kinds.count("image/png") == 1
-    assert kinds.count("image/svg+xml") == len(kinds) - 1 == 13
+    assert kinds.count("image/svg+xml") == len(kinds) - 1 == 14
 
 
 def test_the_saved_numbers_are_those_of_the_chart(page: Page, folder: Path) -> None:
     links = {a["download"]: a["href"] for a in page.of("a") if "download" in a}
     assert set(links) == {f"{n}.csv" for n in ("feeders_by_hour", "cells_by_hour",
-        "grid_load_by_kind", "grid_admd", "grid_hosting",
+        "grid_load_by_kind", "feeder_load", "grid_admd", "grid_hosting",
             "autonomy_by_road", "cloud_by_service", "autonomy_by_hour", "cloud_backlog")}  # fmt: skip
     text = base64.b64decode(links["grid_load_by_kind.csv"].partition(";base64,")[2]).decode()
     rows = list(csv.DictReader(io.StringIO(text)))

@@ -45,11 +45,12 @@ class PlugInQuestion:
 
 @dataclass(frozen=True)
 class TripQuestion:
-    """Whether to go straight, by a charging site, or to stay: a trip is due.
+    """Whether to go straight, by a charging site, or to stay: a trip is due, or (`driving`) the battery will hardly do.
 
     Arrays of shape (n,), options of shape (n, k). `need_j` is the energy expected for the
-    trip, `reach_j` for the way to each site; site -1 is no option. `on_way`: beside the way that destination
-    management proposes, `detour_m` then leads there and back to it. `price` is asked per kWh; `value_of_time`,
+    trip, `reach_j` for the way to each site; site -1 is no option. `detour_m` and `detour_s` are what the trip gets
+    longer by way of the site. `on_way`: beside the way that destination management proposes, the detour then leads
+    there and back to it. Who drives cannot stay; that goes on as it was. `price` is asked per kWh; `value_of_time`,
     shape (n,), is money per hour in the same currency, inf for drivers who weigh no prices.
     The answer is an option's number, `DIRECT` or `STAY`.
     """
@@ -64,7 +65,9 @@ class TripQuestion:
     kw: Floats
     wait_s: Floats
     detour_m: Floats
+    detour_s: Floats
     on_way: NDArray[np.bool_]
+    driving: NDArray[np.bool_]
     u: Floats
     price: Floats
     value_of_time: Floats
@@ -161,8 +164,8 @@ class ElectricCar(Car):
         reserve = np.where(q.charges_at_goal, cls.reserve, cls.reserve_without_plug)
         enough = q.battery_j - q.need_j >= reserve * q.capacity_j
         usable = (q.site >= 0) & (q.reach_j <= (q.battery_j * 0.97)[:, None])
-        # expected minutes lost at each site: detour at 30 km/h, the wait, 15 kWh at its power, their price as time
-        lost_min = q.detour_m / 500 + q.wait_s / 60 + USUAL_KWH / np.maximum(q.kw, 0.1) * 60
+        # expected minutes lost at each site: detour, wait, 15 kWh at its power, their price as time
+        lost_min = q.detour_s / 60 + q.wait_s / 60 + USUAL_KWH / np.maximum(q.kw, 0.1) * 60
         lost_min = lost_min + USUAL_KWH * q.price / q.value_of_time[:, None] * 60
         lost_min = np.where(usable, lost_min, np.inf)
         best = np.argmin(lost_min, axis=1)

@@ -77,6 +77,7 @@ class Stream(IntEnum):
     TWELVE_VOLT = 66
     INFORMED = 43
     LEARN = 44
+    VISITORS = 46
     HEAVY = 45
     OWNED_SINCE = 50
     TIME_GAP = 51

@@ -177,7 +177,7 @@ def summary(world: World) -> dict[str, Any]:
         "cloud": world.cloud.summary(),
         "ota": world.updates.summary(),
         "fuel": {"litres": litres, "co2_kg": co2_kg(int(fleet.fuel_ul.sum()))},
-        "queue": world.charging.queue_summary(),
+        "queue": {**world.charging.queue_summary(), "diverted": world.stops.diverted},
     }
 
 

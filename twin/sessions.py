@@ -40,6 +40,7 @@ class Work(IntEnum):
     INSTALL = 3
     REPAIR = 4
     RESERVE = 5
+    VISIT = 6
 
 
 class SessionError(ValueError):

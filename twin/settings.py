@@ -221,6 +221,9 @@ class ChargingSettings(Settings):
     quiet_cap: Annotated[float, Field(gt=0, le=1)] = Field(
         0.7, description="operator utilisation: share of its cap that a site may draw while nobody waits (assumption)"
     )
+    visitors: Annotated[float, Field(ge=0, le=200)] = Field(
+        0.0, description="other people's cars at public and fast sites, sessions per socket and day"
+    )
     failures_per_1000_h: NotNegative = Field(0.0, description="breakdowns of one socket in 1000 hours")
     repair_h: Positive = Field(24.0, description="mean time until a broken socket works again")
 

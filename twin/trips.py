@@ -65,6 +65,7 @@ class Trips:
         self.fleet = fleet
         self.table = Table("trips", TRIPS)
         self.due_ms = np.full(n, NEVER, np.int64)
+        self.tomorrow_ms = np.full(n, NEVER, np.int64)
         self.under_way = np.zeros(n, bool)
         self.trip_id = np.full(n, -1, np.int64)
         self.goal = np.full(n, -1, np.int32)
@@ -140,9 +141,14 @@ class Trips:
         """Cars whose next trip (or its next part) is due before `until_ms`."""
         return np.flatnonzero(self.due_ms < until_ms)
 
-    def next_due_ms(self, cars: NDArray[np.int64], horizon_ms: int) -> NDArray[np.int64]:
-        """When cars mean to leave again, at most `horizon_ms`."""
-        return np.minimum(self.due_ms[cars], horizon_ms)
+    def foresee(self, tomorrow: DayPlan, *, until_ms: int) -> None:
+        """Tell drivers their first departure of the day that is not planned yet, and when that day ends."""
+        self.tomorrow_ms[:] = until_ms
+        self.tomorrow_ms[tomorrow.car[::-1]] = tomorrow.depart_ms[::-1]  # rows ascend in time within a car
+
+    def next_due_ms(self, cars: NDArray[np.int64]) -> NDArray[np.int64]:
+        """When cars mean to leave again: today, tomorrow, or not before the end of tomorrow."""
+        return np.minimum(self.due_ms[cars], self.tomorrow_ms[cars])
 
     def take(self, cars: NDArray[np.int64]) -> None:
         """Make the next planned trip of these cars their running one."""

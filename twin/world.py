@@ -18,11 +18,11 @@ import simpy
 from numpy.typing import NDArray
 
 from maps.network import CityMap
-from twin.agents import CARS, STAY, Question
+from twin.agents import CARS, STAY, Question, TripQuestion
 from twin.autonomy.propilot import Autonomy
 from twin.charging.charging import Charging
 from twin.charging.site import SITE_KINDS
-from twin.choices import plug_in_question, trip_question
+from twin.choices import plug_in_question
 from twin.cloud.cloud import Cloud
 from twin.demand.counts import CountFit, Counts
 from twin.demand.given import Given
@@ -40,6 +40,7 @@ from twin.ota.updates import Updates
 from twin.proposals import Proposals
 from twin.sessions import Sessions
 from twin.settings import CampaignSettings, TwinSettings
+from twin.stops import Stops
 from twin.traffic.engine import Positions, Streets
 from twin.traffic.informed import InformedDrivers
 from twin.traffic.learning import DayTrips, learn
@@ -59,8 +60,6 @@ HOME_EFFICIENCY = 0.89
 """Battery energy per metered energy at home (facts: physics.bev.eta_charge_ac_6kw), for the evening before only."""
 MOST_WEIGHED = 16
 """Sets of learned travel times that stay weighed; with more days of learning the others are weighed when asked for."""
-MAX_STOPS = 4
-"""Charging visits on one trip before a driver gives up."""
 
 Ask = Callable[[NDArray[np.int64], Question], NDArray[Any]]
 
@@ -178,6 +177,8 @@ class World:
             left = given.refused
             self.trips.refuse(left.car, left.purpose, np.nan_to_num(left.depart_ms), given.refused_why)
         self.links = LinkMeter(network)
+        rooms = (self.charging, self.drive, self.trips, self.streets, self.route_choice)
+        self.stops = Stops(self.fleet, network, *rooms, rise_m=self._rise_m, seed=seed)
 
         n = len(self.fleet)
         self._traversals = Traversals(max(1024, n))
@@ -229,6 +230,8 @@ class World:
         while self._planned_days * DAY_MS - self._day_start_ms < self._until:
             self.trips.plan(self.demand.plan_day(self._planned_days))
             self._planned_days += 1
+            tomorrow_ends = (self._planned_days + 1) * DAY_MS - self._day_start_ms
+            self.trips.foresee(self.demand.plan_day(self._planned_days), until_ms=tomorrow_ends)
             # a car that is stuck has no more days
             self.trips.cancel(np.flatnonzero(self.fleet.state == State.STUCK))
         if self.now_ms == 0:
@@ -250,10 +253,11 @@ class World:
         self._woken = cars[self.trips.under_way[cars]]
 
     def _look_on_the_way(self) -> None:
-        """Informed drivers take another way where that pays; their trips' time on empty streets changes with it."""
+        """Informed drivers take another way where that pays; who will hardly get there looks for a charging site."""
         turned = self.informed.look(self.now_ms)
         fleet = turned.vehicle < len(self.fleet)
         self.trips.free_ms[turned.vehicle[fleet]] += turned.longer_ms[fleet]
+        self.stops.seek(self._asked, self._via_site, self._tried_site, self.now_ms)
 
     def _decide(self) -> None:
         """Find routes, and ask electric cars whether to stop at a charging site."""
@@ -267,25 +271,21 @@ class World:
             return
         rows = cars[electric]
         routes = self._ways.routes.only(np.isin(np.arange(len(cars)), electric))
-        question = trip_question(
-            self.fleet, self.city.network, self.charging, self.drive, rows, self._goal[electric],
-            metres=routes.totals(self.city.network.link_length),
-            seconds=self.route_choice.expected_ms(routes, self.route_choice.known(rows), self.now_ms) / 1000,
-            rise_m=routes.totals(self._rise_m),
-            avoid=self._tried_site[rows],
-            tired=self.trips.stops[rows] >= MAX_STOPS,
-            routes=routes,
-            led=self._ways.proposed[electric],
-            now_ms=self.now_ms,
-            seed=self.seed,
+        question = self.stops.question(
+            rows, self._goal[electric], routes,
+            avoid=self._tried_site[rows], led=self._ways.proposed[electric], now_ms=self.now_ms,
         )  # fmt: skip
-        answer = self._ask(rows, question)
-        if len(answer) != len(rows) or np.any((answer < STAY) | (answer >= question.site.shape[1])):
-            raise ValueError("a car's answer to a trip question is none of its options")
+        answer = self._asked(rows, question)
         via = answer >= 0
         self._via[electric[via]] = question.site[np.flatnonzero(via), answer[via]]
         self._on_way[electric[via]] = question.on_way[np.flatnonzero(via), answer[via]]
         self._stay[electric[answer == STAY]] = True
+
+    def _asked(self, rows: NDArray[np.int64], question: TripQuestion) -> NDArray[Any]:
+        answer = self._ask(rows, question)
+        if len(answer) != len(rows) or np.any((answer < STAY) | (answer >= question.site.shape[1])):
+            raise ValueError("a car's answer to a trip question is none of its options")
+        return answer
 
     def _apply(self) -> None:
         """Send cars on their way; count those that cannot go."""
@@ -474,7 +474,7 @@ class World:
         fleet = self.fleet
         at_home = (fleet.node[cars] == fleet.home_node[cars]) & (fleet.home_site[cars] >= 0)
         at_work = ~at_home & (fleet.node[cars] == fleet.work_node[cars]) & (fleet.work_site[cars] >= 0)
-        leave = self.trips.next_due_ms(cars, self.until_ms + DAY_MS)
+        leave = self.trips.next_due_ms(cars)
         some = (fleet.kind[cars] == Kind.ELECTRIC) & (at_home | at_work) & (leave - at_ms >= SHORTEST_STAY_MS)
         rows, at, home, leave = cars[some], at_ms[some], at_home[some], leave[some]
         if not len(rows):
@@ -507,11 +507,10 @@ class World:
     def _stay_plugged(self) -> None:
         """Cars that the evening before left on their home sockets, not yet full, go on charging."""
         cars = self._at_socket
-        leave = self.trips.next_due_ms(cars, self.until_ms + DAY_MS)
+        leave = self.trips.next_due_ms(cars)
         stay = leave >= self._until  # who leaves in the first tick is gone before the queue clock lets anybody plug in
         cars, leave = cars[stay], leave[stay]
-        now = np.zeros(len(cars), np.int64)
-        self.charging.arrive(cars, self.fleet.home_site[cars], now, leave, self.fleet.capacity_j[cars])
+        self.charging.arrive(cars, self.fleet.home_site[cars], 0, leave, self.fleet.capacity_j[cars])
 
     def revive(self) -> None:
         """Start everything that waits anew from the tables, in a new SimPy environment: after a restore, between ticks.

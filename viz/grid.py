@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from viz.folder import Folder
+from viz.folder import Folder, Names
 from viz.style import INK, MUTED, OKABE_ITO, drawable, figures, house_style, new_figure, write_png
 
 if TYPE_CHECKING:
@@ -38,6 +39,69 @@ def draw_admd(ax: Axes, folder: Folder) -> None:
     ax.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     ax.grid(visible=True, axis="y")
     ax.legend(loc="upper right", frameon=False)
+
+
+FEEDER_SERIES = ("time_s", "households_kw", "charging_kw", "low_kw", "high_kw")
+
+
+class LoadedFeeder(NamedTuple):
+    """The most loaded feeder with cars at home; `series` has the columns FEEDER_SERIES."""
+
+    name: str
+    households: int
+    cars: int
+    rated_kw: float
+    series: tuple[NDArray[np.float64], ...]
+
+
+def loaded_feeder(folder: Folder) -> LoadedFeeder | None:
+    """Of the feeders with cars at home that of highest loading; None where there is none."""
+    peaks = folder.table("grid_peaks", ("level", "id", "name", "households", "rated_kw", "loading"))
+    load = folder.table("grid_feeders", ("feeder_id", "cars", *FEEDER_SERIES))
+    feeders, level, label = np.asarray(load["feeder_id"], np.int64), peaks["level"], peaks["name"]
+    if not len(feeders) or not isinstance(level, Names) or not isinstance(label, Names):
+        return None
+    number, loading = np.asarray(peaks["id"], np.int64), np.nan_to_num(np.asarray(peaks["loading"], float))
+    rows = np.flatnonzero((level.codes == level.labels.index("feeder")) & np.isin(number, feeders))
+    top = int(rows[np.argmax(loading[rows])])
+    mine = feeders == number[top]
+    return LoadedFeeder(
+        label.labels[label.codes[top]], int(np.asarray(peaks["households"])[top]),
+        int(np.asarray(load["cars"])[mine][0]), float(np.asarray(peaks["rated_kw"], float)[top]),
+        tuple(np.asarray(load[c], float)[mine] for c in FEEDER_SERIES),
+    )  # fmt: skip
+
+
+def draw_feeder(ax: Axes, folder: Folder) -> None:
+    """Load of the most loaded feeder with cars at home: households, charging and its range, rating."""
+    found = loaded_feeder(folder)
+    ax.set_title("The most loaded feeder")
+    ax.set_xlabel("hours since the start")
+    ax.set_ylabel("mean power, kW")
+    if found is None:
+        ax.text(0.5, 0.5, "no feeder with cars at home", transform=ax.transAxes, ha="center", color=MUTED)
+        return
+    time_s, base, kw, low, high = found.series
+    # the last value holds to the end of its interval
+    hours = np.append(time_s, time_s[-1] + (time_s[1] - time_s[0] if len(time_s) > 1 else 900.0)) / 3600
+    base, kw, low, high = (np.append(of, of[-1]) for of in (base, kw, low, high))
+    ax.fill_between(hours, 0, base, color=HOMES, linewidth=0, step="post", label="households")
+    ax.fill_between(hours, base, base + kw, color=CARS, linewidth=0, step="post", label="charging")
+    ax.fill_between(
+        hours, base + low, base + high, color=INK, alpha=0.18, linewidth=0, step="post",
+        label="95 % were other cars here",
+    )  # fmt: skip
+    highest = float((base + np.maximum(kw, high)).max())
+    if not np.isnan(found.rated_kw):
+        ax.axhline(found.rated_kw, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+        said = f"rating {figures(found.rated_kw)} kW"
+        ax.annotate(said, (hours[0], found.rated_kw), xytext=(4, 3), textcoords="offset points", fontsize=9)
+        highest = max(highest, found.rated_kw)
+    ax.set_title(drawable(f"{found.name}: {found.households:,} households, {found.cars:,} electric cars"))
+    ax.set_xlim(hours[0], hours[-1])
+    ax.set_ylim(min(0.0, float((base + np.minimum(kw, low)).min())), highest * 1.25 or 1.0)
+    ax.grid(visible=True, axis="y")
+    ax.legend(loc="upper left", ncols=3, frameon=False)
 
 
 def draw_hosting(ax: Axes, folder: Folder) -> None:

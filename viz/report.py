@@ -18,7 +18,7 @@ from viz import charts, heat, page, series
 from viz.answers import Fact, answers, fact
 from viz.checks import cross_checks
 from viz.folder import Folder, Names, ReportError
-from viz.grid import draw_admd, draw_hosting
+from viz.grid import FEEDER_SERIES, draw_admd, draw_feeder, draw_hosting, loaded_feeder
 from viz.map import attribution, draw_load
 from viz.overview import draw_overview, title
 from viz.streets import streets_of
@@ -222,6 +222,16 @@ def _hours(run: Folder) -> Iterator[str]:
 
 def _feeders(run: Folder) -> Iterator[str]:
     """ADMD and hosting capacity, and the feeders of highest loading."""
+    feeder = loaded_feeder(run)
+    most = float((feeder.series[1] + feeder.series[2]).max(initial=0.0)) if feeder else 0.0
+    yield page.chart(
+        draw_feeder,
+        run,
+        alt="Mean power of households and charging on the most loaded feeder, the range of charging were other cars at "
+        f"home there, and its rating; at most {figures(most)} kW.",
+        data=page.csv(FEEDER_SERIES, [of.tolist() for of in feeder.series] if feeder else [[]] * len(FEEDER_SERIES)),
+        name="feeder_load",
+    )
     plots: tuple[tuple[charts.Chart, str, tuple[str, ...], str], ...] = (
         (draw_admd, "grid_admd", ("n", "admd_kw", "low_kw", "high_kw"), "Highest load per car at home by group size"),
         (

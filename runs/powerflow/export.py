@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,21 +69,40 @@ def fused(net: Any) -> dict[int, int]:
     return {b: root(b) for b in parent}
 
 
-def _open_ends(net: Any, kind: str) -> set[int]:
-    """Lines or transformers with an open switch."""
-    return {int(s.element) for s in net.switch.itertuples() if s.et == kind and not s.closed}
+def _open_trafos(net: Any) -> set[int]:
+    """Transformers with an open switch."""
+    return {int(s.element) for s in net.switch.itertuples() if s.et == "t" and not s.closed}
 
 
-def _lines(net: Any) -> Iterator[tuple[int, Any]]:
-    dead = _open_ends(net, "l")
+class _Line(NamedTuple):
+    """A line, the buses its ends hang on, and the name of an end that hangs in the air ("" where there is none)."""
+
+    number: int
+    row: Any
+    ends: tuple[str, str]
+    loose: str
+
+
+def _lines(net: Any) -> Iterator[_Line]:
+    """Lines in service.
+
+    Where the switch at one end is open that end has a bus of its own: the line still charges from the other one.
+    """
+    bus = fused(net)
+    opened = {(int(s.element), int(s.bus)) for s in net.switch.itertuples() if s.et == "l" and not s.closed}
     for row in net.line.itertuples():
-        if row.in_service and int(row.Index) not in dead:
-            yield int(row.Index), row
+        i = int(row.Index)
+        ends = int(row.from_bus), int(row.to_bus)
+        apart = [(i, end) in opened for end in ends]
+        if not row.in_service or all(apart):
+            continue
+        names = [f"b{bus[end]}_l{i}" if loose else f"b{bus[end]}" for end, loose in zip(ends, apart, strict=True)]
+        yield _Line(i, row, (names[0], names[1]), names[apart.index(True)] if any(apart) else "")
 
 
 def _trafos(net: Any) -> Iterator[tuple[int, Any, float]]:
     """Transformers in service and the turns ratio their tap gives on the high-voltage side."""
-    dead = _open_ends(net, "t")
+    dead = _open_trafos(net)
     for row in net.trafo.itertuples():
         if not row.in_service or int(row.Index) in dead:
             continue
@@ -111,11 +130,11 @@ def to_opendss(net: Any, placed: Placed) -> Texts:
     source = f"bus1=b{bus[int(grid.bus)]} basekv={source_kv:g} pu={float(grid.vm_pu):.6f} phases=3"
     stiff = "mvasc3=1000000 mvasc1=1000000"
     out = ["Clear", f"Set DefaultBaseFrequency={hz:g}", f"New Circuit.fleet {source} {stiff}"]
-    for i, row in _lines(net):
+    for i, row, ends, _ in _lines(net):
         count = int(row.parallel)
         r, x, c = row.r_ohm_per_km / count, row.x_ohm_per_km / count, row.c_nf_per_km * count
         out.append(
-            f"New Line.l{i} bus1=b{bus[int(row.from_bus)]} bus2=b{bus[int(row.to_bus)]} phases=3 "
+            f"New Line.l{i} bus1={ends[0]} bus2={ends[1]} phases=3 "
             f"length={row.length_km:.9g} units=km r1={r:.9g} x1={x:.9g} c1={c:.9g} r0={r:.9g} x0={x:.9g} c0={c:.9g} "
             f"normamps={1000 * row.max_i_ka * count:.6g}"
         )
@@ -156,18 +175,19 @@ def to_pypsa(net: Any, placed: Placed, *, start: str) -> Texts:
     files: Texts = {"pypsa/network.csv": "name,pypsa_version\nfleet,0.30.0\n"}
     kept = sorted(set(bus.values()))
     control = {b: float(grid.vm_pu) if b == bus[int(grid.bus)] else 1.0 for b in kept}
+    air = [[line.loose, float(net.bus.vn_kv.loc[line.row.from_bus]), 1.0] for line in _lines(net) if line.loose]
     files["pypsa/buses.csv"] = _rows(
-        ["name", "v_nom", "v_mag_pu_set"], [[f"b{b}", float(net.bus.vn_kv.loc[b]), control[b]] for b in kept]
+        ["name", "v_nom", "v_mag_pu_set"], [[f"b{b}", float(net.bus.vn_kv.loc[b]), control[b]] for b in kept] + air
     )
     files["pypsa/generators.csv"] = _rows(
         ["name", "bus", "control", "p_nom"], [["grid", f"b{bus[int(grid.bus)]}", "Slack", 1e6]]
     )
     lines = []
-    for i, row in _lines(net):
+    for i, row, ends, _ in _lines(net):
         n, km = int(row.parallel), row.length_km
         charge = 2 * math.pi * hz * row.c_nf_per_km * 1e-9 * km * n
         limit = math.sqrt(3) * row.max_i_ka * n * float(net.bus.vn_kv.loc[row.from_bus])
-        lines.append([f"l{i}", f"b{bus[int(row.from_bus)]}", f"b{bus[int(row.to_bus)]}", row.r_ohm_per_km * km / n,
+        lines.append([f"l{i}", *ends, row.r_ohm_per_km * km / n,
                       row.x_ohm_per_km * km / n, charge, limit, km])  # fmt: skip
     files["pypsa/lines.csv"] = _rows(["name", "bus0", "bus1", "r", "x", "b", "s_nom", "length"], lines)
     trafos = []

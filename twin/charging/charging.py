@@ -20,6 +20,7 @@ from twin.charging.access import build_sites
 from twin.charging.breakdowns import Breakdowns
 from twin.charging.choice import Choice
 from twin.charging.decisions import Decisions
+from twin.charging.full_power import FullPower
 from twin.charging.models import Models, accepted_share, read_models
 from twin.charging.operation import Operation
 from twin.charging.policies import Policy
@@ -27,6 +28,7 @@ from twin.charging.queues import Queues
 from twin.charging.record import Record
 from twin.charging.reservations import Reservations
 from twin.charging.site import DC_SOCKETS, SITE_KINDS, ChargingError, SiteKind
+from twin.charging.visitors import Visitors
 from twin.charging.visits import Outcome, Phase, Visits
 from twin.energy.climate import hour_of_day, hourly_c
 from twin.events import Table
@@ -113,7 +115,11 @@ class Charging:
             market=market, seed=seed, start_ms_of_day=self.start_ms_of_day, efficiency=self.efficiency,
         )  # fmt: skip
         self.timer_user, self.give_eta = self.decisions.timer_user, self.decisions.give_eta
-        self.record = Record(fleet, self.sites, sessions, self.visits)
+        full_power = FullPower(
+            fleet, sessions, self.visits, self.warm_curve_w, self._accepted, start_ms_of_day=self.start_ms_of_day,
+            handshake_ms=round(charging.handshake_s * 1000), efficiency=self.efficiency,
+        )  # fmt: skip
+        self.record = Record(fleet, self.sites, sessions, self.visits, full_power)
         self.table = self.record.table
         self.car_session = np.full(len(fleet), -1, np.int64)
         self.rated_w = np.zeros(len(fleet))
@@ -148,6 +154,10 @@ class Charging:
             Phase.LEAVING: self._leave,
         }
         sessions.room(Work.CHARGE, self._step, self.visits)
+        self.visitors = Visitors(
+            self.sites, self.queues, sessions, charging, market=market, seed=seed,
+            start_ms_of_day=self.start_ms_of_day, start_ms_of_week=self.choice.start_ms_of_week,
+        )  # fmt: skip
         self.breakdowns = Breakdowns(self.sites, self.queues, sessions, charging, seed=seed, cut=self._cut)
 
     # ---------------------------------------------------------------- what the world asks
@@ -249,12 +259,15 @@ class Charging:
         """
         self.load.cover(t0_ms, t1_ms)
         self.until_ms = t1_ms
+        self.visitors.plan(t1_ms)
         self._feel_weather(t0_ms)
         self.decisions.again(t0_ms)
         rows = np.flatnonzero((self.sessions.phase == Phase.CHARGING) & (self.sessions.kind == Work.CHARGE))
         status = np.zeros(len(rows), np.int64)
         v, feeder = self.visits, self.sites.site_feeder
-        cap_w = np.maximum(self.sites.cap_kw * self.operation.cap_part * 1000.0 - self._gone_w, 0.0)
+        cap_w = np.maximum(
+            self.sites.cap_kw * self.operation.cap_part * 1000.0 - self._gone_w - self.visitors.drawn_w(t0_ms), 0.0
+        )
         feeder_cap_w = self.feeder_cap_w
         if self._gone_w.any():
             gone = np.bincount(feeder, self._gone_w, len(feeder_cap_w))
@@ -284,6 +297,7 @@ class Charging:
             self.sessions.recycle(row)
         self._ended_rows = []
         self.reservations.recycle()
+        self.visitors.recycle()
         out = np.array(self._released, np.int64).reshape(-1, 3)
         self._released = []
         return Released(out[:, 0].astype(np.int32), out[:, 1], out[:, 2].astype(np.uint8))
@@ -414,7 +428,8 @@ class Charging:
         on &= np.isin(s.phase, (Phase.STARTING, Phase.CHARGING, Phase.ENDING, Phase.IDLE))
         rows = np.flatnonzero(on)
         staying = rows[v.outcome[rows] != Outcome.BROKEN]
-        if len(staying) <= max(self.queues.working(socket), 0):
+        too_many = len(staying) + self.visitors.on(socket) > max(self.queues.working(socket), 0)
+        if not too_many or self.visitors.cut(socket) or not len(staying):
             return
         row = int(staying[np.argmax(v.session_id[staying])])
         if s.phase[row] == Phase.ENDING:  # it leaves by itself
@@ -499,6 +514,7 @@ class Charging:
         v.unplugged_ms[gone] = s.due[gone]
         queued = self._in_queue()
         self.queues.close(end_ms, s.site[queued], s.asked[queued])
+        self.visitors.finish(end_ms)
         self.record.write(rows.tolist())
         self.load.finish()
 
@@ -518,6 +534,7 @@ class Charging:
             "grid_minus_sessions_j": self.load.metered_j - meter,
             "sessions_without_outcome": self.record.unfinished(self.asked, len(rows)),
             "reservations_without_end": self.reservations.residual(),
+            "visitors_without_outcome": self.visitors.residual(),
             "cars_at_sites_without_session": int((at_site != (self.car_session >= 0)).sum()),
             "littles_law_ms": self.queues.residual_ms(
                 self.sessions.now_ms, self.sessions.site[queued], self.sessions.asked[queued]
@@ -528,27 +545,18 @@ class Charging:
         """Sessions asked, waited, mean wait, balked and reneged (see `Record.queue_summary`); reservations."""
         r = self.reservations
         kept = {"reserved": r.made, "reservations_used": r.used, "reservations_refused": r.refused}
-        return {"sessions": self.asked, **self.record.queue_summary(), **(kept if r.hold_ms else {})}
+        others = self.visitors.summary() if self.settings.visitors else {}
+        return {"sessions": self.asked, **self.record.queue_summary(), **(kept if r.hold_ms else {}), **others}
 
     def tables(self) -> list[Table]:
         """`sessions` and `grid_load`; complete after `finish`."""
-        return [self.table, self.load.table]
+        return [self.table, self.load.table, *([self.visitors.table] if self.settings.visitors else [])]
 
     def grid_summary(self) -> dict[str, float]:
-        """energy_kwh, peak_kw, peak_time_s and coincidence (see `GridLoad.summary`), given_kwh and battery_wear_kwh.
-
-        The last two: energy given back at the meter, and the battery capacity that all cars together lost by it (facts
-        charging: v2h).
-        """
+        """Load (`GridLoad.summary`), and what cars got and gave (`Record.given`)."""
         live = np.append(self.sessions.live(Work.CHARGE), self._ended_rows).astype(np.int64)
-        given_j = self.record.sums["given_j"] + (0 if self._finished else int(self.visits.given_j[live].sum()))
-        given_kwh = given_j / 3.6e6
-        wear = facts.load("charging")["v2h"]["capacity_lost_per_full_cycle"]
-        return {
-            **self.load.summary(self.rated_w),
-            "given_kwh": given_kwh,
-            "battery_wear_kwh": given_kwh / self.give_eta * wear,
-        }
+        open_rows = live[:0] if self._finished else live
+        return {**self.load.summary(self.rated_w), **self.record.given(open_rows, give_eta=self.give_eta)}
 
     def revive(self, env: simpy.Environment) -> None:
         """Go on in a new SimPy environment from the tables alone, between two ticks.
@@ -558,14 +566,16 @@ class Charging:
         s = self.sessions
         rows = s.live(Work.CHARGE)
         rows = rows[np.argsort(s.serial[rows])]
-        holds = (self.visits.plugged_ms[rows] >= 0).tolist()
-        waits = (s.phase[rows] == Phase.QUEUED).tolist()
         socket = self.visits.socket
+        held, queued = rows[self.visits.plugged_ms[rows] >= 0], rows[s.phase[rows] == Phase.QUEUED]
+        on, waiting = self.visitors.places()
         turns = self.queues.restart(
             env,
-            [(r, int(socket[r])) for r, held in zip(rows.tolist(), holds, strict=True) if held]
-            + self.reservations.holds(),
-            [(r, int(socket[r])) for r, queued in zip(rows.tolist(), waits, strict=True) if queued],
+            [*zip(held.tolist(), socket[held].tolist(), strict=True), *self.reservations.holds(), *on],
+            sorted(
+                [*zip(queued.tolist(), socket[queued].tolist(), strict=True), *waiting],
+                key=lambda place: s.serial[place[0]],
+            ),
         )
         s.revive(env, turns)
 
@@ -574,4 +584,4 @@ class Charging:
         s = self.sessions
         rows = s.live(Work.CHARGE)
         leaving = (s.phase[rows] == Phase.LEAVING) & (self.visits.plugged_ms[rows] < 0)
-        return np.asarray(rows[(s.phase[rows] == Phase.QUEUED) | leaving])
+        return np.append(rows[(s.phase[rows] == Phase.QUEUED) | leaving], self.visitors.queued())

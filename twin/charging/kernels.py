@@ -105,6 +105,33 @@ def stretch(energy_j, target_j, seconds, limit_w, curve_w, capacity_j, dc, overh
 
 
 @njit(cache=True)
+def at_full_power(  # type: ignore[no-untyped-def]
+    model, dc, socket_w, energy_j, target_j, capacity_j, from_ms, until_ms, warm_curve_w, accepted, day_start_ms,
+    overhead_w, conv, dc_eta,
+):  # fmt: skip
+    """Energy content that each car would hold at `until_ms`, charged at full power since `from_ms`, J.
+
+    `accepted`, shape (24, n_models), is the share of `warm_curve_w` that batteries accept in each hour of the day.
+    """
+    out = np.empty(len(model), np.int64)
+    for i in range(len(model)):
+        m = model[i]
+        limit_w = battery_power(socket_w[i], False, overhead_w, conv, dc_eta) if not dc[i] else socket_w[i]
+        held = float(energy_j[i])
+        now = from_ms[i]
+        while now < until_ms[i] and held < target_j[i]:
+            hour = (now + day_start_ms) // 3_600_000
+            end = min((hour + 1) * 3_600_000 - day_start_ms, until_ms[i])
+            held, _, _, _ = stretch(
+                held, float(target_j[i]), (end - now) * 1e-3, limit_w, warm_curve_w[m] * accepted[hour % 24, m],
+                float(capacity_j[i]), dc[i], overhead_w, conv, dc_eta,
+            )  # fmt: skip
+            now = end
+        out[i] = int(held)
+    return out
+
+
+@njit(cache=True)
 def give(  # type: ignore[no-untyped-def]
     row, until_ms, car, site, grant_w, floor_j, from_ms, energy_j, meter_j, loss_j, given_j, battery_j, charged_j,
     car_meter_j, interval_j, first_interval, interval_ms, give_eta,

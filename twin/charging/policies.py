@@ -121,7 +121,7 @@ def uncontrolled(question: Question) -> Answer:
 def timer(start_h: float, window_h: float) -> Policy:
     """Timer users wait at home for the tariff's night start; inside the night window they start at once.
 
-    A timer does not know the next trip: who leaves before it rings leaves uncharged.
+    Who leaves before the car would be full that way starts at once too, as with the car's button for it.
 
     Parameters
     ----------
@@ -133,7 +133,8 @@ def timer(start_h: float, window_h: float) -> Policy:
     def by_timer(question: Question) -> Answer:
         since = (question.of_day_ms - start) % _DAY_MS
         waits = question.timer & (question.site_kind == HOME) & (since >= window)
-        delay = np.where(waits, _DAY_MS - since, 0)
+        enough = question.left_h >= (_DAY_MS - since) / HOUR_MS + question.full_power_h * TAPER + MARGIN_H
+        delay = np.where(waits & enough, _DAY_MS - since, 0)
         return Answer(question.now_ms + delay, np.ones(len(delay)))
 
     return by_timer

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maps.network import SOCKET_KINDS
+from twin import facts
+from twin.charging.full_power import FullPower
 from twin.charging.site import SITE_KINDS, Sites
 from twin.charging.visits import OUTCOMES, Outcome, Visits
 from twin.events import Column, Table
@@ -27,6 +29,9 @@ SESSIONS = {
     "given_kwh": Column("f8", "kWh", "given back to house or grid, at the meter"),
     "soc_in": Column("f8", "", "state of charge when it asked, 0 to 1"),
     "soc_out": Column("f8", "", "state of charge when it left, 0 to 1"),
+    "soc_full_power": Column(
+        "f8", "", "state of charge it would have left with at full power all the time; null when never or still plugged"
+    ),
     "wait_s": Column("f8", "s", "time in the queue"),
     "price": Column(
         "f8", "", "per kWh when it plugged in, in the tariff's currency; null at homes, workplaces, unplugged"
@@ -34,6 +39,8 @@ SESSIONS = {
     "outcome": Column("str", "", "full, done, limit, left, balked, reneged, left_queue, open, closed or broken"),
 }
 
+NEARLY = 0.99
+"""Share of its target with which a car counts as charged."""
 _CONNECTORS = np.array((*SOCKET_KINDS, ""), object)
 
 
@@ -47,14 +54,30 @@ class Record:
     ended : ndarray of int64, shape (n_outcomes,)
         Sessions by Outcome.
     sums : dict
-        energy_j, meter_j, loss_j, given_j, wait_ms and waited (sessions that waited longer than 0) of what is written.
+        energy_j, meter_j, loss_j, given_j, wait_ms and waited (sessions that waited longer than 0) of what is written;
+        short_j (energy that full power would have given beyond), could_fill (sessions that reach their target at full
+        power), missed (those among them that left with less than 99 % of it) and wanted_j (what cars on sockets at the
+        end of the run had not got yet).
     """
 
-    def __init__(self, fleet: Fleet, sites: Sites, sessions: Sessions, visits: Visits) -> None:
+    def __init__(self, fleet: Fleet, sites: Sites, sessions: Sessions, visits: Visits, full_power: FullPower) -> None:
         self.fleet, self.sites, self.sessions, self.visits = fleet, sites, sessions, visits
+        self.full_power = full_power
         self.table = Table("sessions", SESSIONS)
         self.ended = np.zeros(len(OUTCOMES), np.int64)
-        self.sums = {"energy_j": 0, "meter_j": 0, "loss_j": 0, "given_j": 0, "wait_ms": 0, "waited": 0}
+        sums = (
+            "energy_j",
+            "meter_j",
+            "loss_j",
+            "given_j",
+            "wait_ms",
+            "waited",
+            "short_j",
+            "could_fill",
+            "missed",
+            "wanted_j",
+        )
+        self.sums = dict.fromkeys(sums, 0)
 
     def write(self, rows: list[int]) -> None:
         """Append sessions to the table and add them up."""
@@ -64,6 +87,7 @@ class Record:
         s, v, sites = self.sessions, self.visits, self.sites
         car, site, socket = s.car[at], s.site[at], v.socket[at]
         capacity = self.fleet.capacity_j[car]
+        possible, held, target = self.full_power.held_j(at), v.soc_out_j[at], v.target_j[at]
         self.table.append(
             session_id=v.session_id[at],
             car_id=car,
@@ -79,6 +103,7 @@ class Record:
             given_kwh=v.given_j[at] / 3.6e6,
             soc_in=v.soc_in_j[at] / capacity,
             soc_out=v.soc_out_j[at] / capacity,
+            soc_full_power=np.where(possible >= 0, possible / capacity, np.nan),
             wait_s=v.wait_ms[at] / 1000,
             price=v.price[at],
             outcome=np.array(OUTCOMES, object)[v.outcome[at]],
@@ -86,11 +111,37 @@ class Record:
         self.ended += np.bincount(v.outcome[at], minlength=len(OUTCOMES))
         for name in ("energy_j", "meter_j", "loss_j", "given_j", "wait_ms"):
             self.sums[name] += int(getattr(v, name)[at].sum())
+        still = (v.outcome[at] == Outcome.OPEN) & (v.plugged_ms[at] >= 0)
+        self.sums["wanted_j"] += int(np.maximum(target - held, 0)[still].sum())
+        could = possible >= target
+        self.sums["short_j"] += int(np.maximum(possible - held, 0).sum())
+        self.sums["could_fill"] += int(could.sum())
+        self.sums["missed"] += int((could & (held < NEARLY * target)).sum())
         self.sums["waited"] += int((v.wait_ms[at] > 0).sum())
 
     def unfinished(self, asked: int, live: int) -> int:
         """Sessions asked that are neither live nor written with an outcome; 0 when nothing is lost."""
         return abs(asked - live - int(self.ended[1:].sum())) + int(self.ended[Outcome.NONE])
+
+    def given(self, live: NDArray[np.int64], *, give_eta: float) -> dict[str, float]:
+        """What cars got and gave, of all sessions; `live` are rows that are not written yet.
+
+        given_kwh, battery_wear_kwh: energy given back at the meter, and the battery capacity that all cars together
+        lost by it (facts charging: v2h). battery_kwh: into batteries, less what they gave; wanted_kwh: what cars on
+        sockets at the end had not got yet. could_fill: ended sessions that full power all the time would have brought
+        to their target; missed: those among them that did not get there; short_kwh: what full power would have given
+        more.
+        """
+        given_kwh = (self.sums["given_j"] + int(self.visits.given_j[live].sum())) / 3.6e6
+        return {
+            "given_kwh": given_kwh,
+            "battery_wear_kwh": given_kwh / give_eta * facts.load("charging")["v2h"]["capacity_lost_per_full_cycle"],
+            "battery_kwh": (self.sums["energy_j"] + int(self.visits.energy_j[live].sum())) / 3.6e6,
+            "wanted_kwh": self.sums["wanted_j"] / 3.6e6,
+            "could_fill": self.sums["could_fill"],
+            "missed": self.sums["missed"],
+            "short_kwh": self.sums["short_j"] / 3.6e6,
+        }
 
     def queue_summary(self) -> dict[str, float]:
         """Waited (longer than 0), mean wait over all who stayed and over those who waited, and counts by outcome.

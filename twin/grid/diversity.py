@@ -64,13 +64,30 @@ def diversity(load_kw: Floats, *, seed: int, sizes: tuple[int, ...] = SIZES, gro
     return Diversity(np.array(used, np.int64), *columns)
 
 
+def spread_of_load(load_kw: Floats, n: int, *, seed: int, groups: int = GROUPS) -> tuple[Floats, Floats]:
+    """Load between which 95 % of random groups of `n` cars lie in each interval, kW, two of shape (n_intervals,).
+
+    Examples
+    --------
+    >>> low, high = spread_of_load(np.array([[0.0, 3.0], [2.0, 3.0]]), 1, seed=1)
+    >>> low.tolist(), high.tolist()
+    ([0.0, 3.0], [2.0, 3.0])
+    """
+    low, high = np.quantile(_drawn(len(load_kw), n, seed=seed, groups=groups) @ load_kw, [0.025, 0.975], axis=0)
+    return low, high
+
+
 def _groups(load_kw: Floats, n: int, *, seed: int, groups: int) -> tuple[float, float, float, float]:
-    cars = len(load_kw)
     own = load_kw.max(axis=1, initial=0.0)
-    u = chance(seed, Stream.DIVERSITY, np.arange(n)[None, :], (n * groups + np.arange(groups))[:, None])
-    picked = np.minimum((u * cars).astype(np.int64), cars - 1) + cars * np.arange(groups)[:, None]
-    often = np.bincount(picked.ravel(), minlength=groups * cars).reshape(groups, cars).astype(float)
+    often = _drawn(len(load_kw), n, seed=seed, groups=groups)
     peak, alone = (often @ load_kw).max(axis=1, initial=0.0), often @ own
     together = np.divide(peak, alone, out=np.zeros(groups), where=alone > 0)
     low, high = np.quantile(peak / n, [0.025, 0.975])
     return float(peak.mean() / n), float(low), float(high), float(together.mean())
+
+
+def _drawn(cars: int, n: int, *, seed: int, groups: int) -> Floats:
+    """How often each car of the pool is in each random group of `n`, shape (groups, cars)."""
+    u = chance(seed, Stream.DIVERSITY, np.arange(n)[None, :], (n * groups + np.arange(groups))[:, None])
+    picked = np.minimum((u * cars).astype(np.int64), cars - 1) + cars * np.arange(groups)[:, None]
+    return np.bincount(picked.ravel(), minlength=groups * cars).reshape(groups, cars).astype(float)

@@ -46,6 +46,16 @@ GRID_ADMD = {
     "coincidence": Column("f8", "", "group's peak over the sum of its cars' own peaks, mean over groups"),
 }
 
+GRID_FEEDERS = {
+    "feeder_id": Column("i4", "", "feeder with cars at home, row of the feeders"),
+    "time_s": Column("f8", "s", "start of the interval, since the scenario's start"),
+    "cars": Column("i8", "", "electric cars with a socket at home on it"),
+    "households_kw": Column("f8", "kW", "mean power of its households"),
+    "charging_kw": Column("f8", "kW", "mean power of charging in this run"),
+    "low_kw": Column("f8", "kW", "charging: 2.5 % are below, were other cars of this fleet at home here"),
+    "high_kw": Column("f8", "kW", "charging: 2.5 % are above"),
+}
+
 GRID_HOSTING = {
     "cars_per_household": Column("f8", "", "electric cars with a socket at home per household"),
     "over_share": Column("f8", "", "share of feeders above their rating, mean over repeats"),

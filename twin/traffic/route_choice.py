@@ -67,10 +67,12 @@ class RouteChoice:
         at_ms: int,
         *,
         dearer: NDArray[np.float64] | None = None,
+        after: ArrayLike | None = None,
     ) -> Routes:
         """Cheapest routes by the travel times that each driver knows, in the order asked.
 
-        `dearer`, shape (n_links,), is a share that each link's time counts more than it takes.
+        `dearer`, shape (n_links,), is a share that each link's time counts more than it takes; `after`, shape (n,), the
+        links by which drivers come to their origins, as `Router.routes` takes them.
         """
 
         def cost_ms(day: int) -> NDArray[np.int64]:
@@ -79,11 +81,12 @@ class RouteChoice:
 
         start, goal = np.asarray(origins, np.int32), np.asarray(targets, np.int32)
         if self.learned is None or not len(start):
-            return self._router.routes(start, goal, cost_ms(0))
+            return self._router.routes(start, goal, cost_ms(0), after=after)
+        links = np.full(len(start), -1, np.int32) if after is None else np.asarray(after, np.int32)
         order = np.argsort(known, kind="stable")
         sets, first = np.unique(known[order], return_index=True)
         parts = [
-            self._router.routes(start[rows], goal[rows], cost_ms(int(day)))
+            self._router.routes(start[rows], goal[rows], cost_ms(int(day)), after=links[rows])
             for day, rows in zip(sets, np.split(order, first[1:]), strict=True)
         ]
         back = np.empty(len(order), np.int64)
