@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers unit format bench estimate golden golden-check audit coverage hooks clean setup
+.PHONY: help demo test lint types layers unit format bench estimate golden golden-check audit coverage mutation trust hooks clean setup
 
 # nothing of another active environment reaches ours
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -14,6 +14,7 @@ RUN := .venv/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH ?=
+MUTATION ?=
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -76,8 +77,22 @@ coverage:  ## share of the Python code that the tests run, with the small kernel
 	@.ci/setup test
 	$(RUN)/coverage erase
 	$(RUN)/coverage run -m pytest -q -p no:cacheprovider $(PYTEST_ARGS)
-	NUMBA_DISABLE_JIT=1 $(RUN)/coverage run -a -m pytest -q -p no:cacheprovider tests/theory/test_energy_theory.py tests/test_charging_physics.py
-	$(RUN)/coverage report --skip-covered --sort=cover
+	NUMBA_DISABLE_JIT=1 $(RUN)/coverage run -m pytest -q -p no:cacheprovider tests/theory/test_energy_theory.py tests/test_charging_physics.py
+	$(RUN)/coverage combine -q
+	$(RUN)/coverage report --skip-covered --sort=cover --fail-under=90
+
+mutation:  ## what share of small changes the tests notice; MUTATION="--n 100 charging" chooses
+	@.ci/setup test
+	@$(RUN)/python -m tests.mutation $(MUTATION)
+
+trust:  ## the long checks: planted bugs, 2,000 random cities with faults, 2,000 damaged files of each format, 500 kills
+	@.ci/setup test
+	$(RUN)/python -m tests.planted
+	$(RUN)/python -m tests.faults --seeds 2000
+	$(RUN)/python -m tests.hostile --n 2000 all
+	$(RUN)/python -m tests.kills --n 500
+	$(RUN)/python -m tests.crash_points
+	$(RUN)/python -m tests.lasting --days 7
 
 hooks:  ## run the checks before every commit
 	@.ci/setup dev

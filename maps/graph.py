@@ -187,7 +187,7 @@ def read_graphml(path: Path, *, country: str = "") -> Draft:
         return draft_from_networkx(graph.to_directed() if not graph.is_directed() else graph, country=country)
     except MapError as error:
         raise MapError(f"{path}: {error}") from None
-    except (nx.NetworkXException, ET.ParseError, ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+    except (nx.NetworkXException, ET.ParseError, ValueError, LookupError, TypeError, OSError, RecursionError) as error:
         raise MapError(f"{path}: not a readable OSMnx GraphML file ({' '.join(str(error).split())[:160]})") from None
 
 

@@ -6,6 +6,7 @@ Where the source has no buildings, places are set along streets; the rules are d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,9 +216,22 @@ def _along(
     marks = np.arange(rule["every_m"] / 2, total[-1], rule["every_m"])
     which = np.clip(np.searchsorted(total, marks, side="right") - 1, 0, max(0, len(rows) - 1))
     xs, ys = np.zeros(len(marks)), np.zeros(len(marks))
-    for k, (row, mark) in enumerate(zip(which, marks, strict=True)):
+    for row, first, last in _runs(which):  # a link at a time: a long one has many marks
         shape = network.shape(int(rows[row])).astype(float)
         run = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(shape, axis=0).T))])
-        where = (mark - total[row]) / network.link_length[rows[row]] * run[-1]
-        xs[k], ys[k] = np.interp(where, run, shape[:, 0]), np.interp(where, run, shape[:, 1])
+        where = (marks[first:last] - total[row]) / network.link_length[rows[row]] * run[-1]
+        xs[first:last], ys[first:last] = np.interp(where, run, shape[:, 0]), np.interp(where, run, shape[:, 1])
     return xs, ys
+
+
+def _runs(sorted_rows: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
+    """Each value of a sorted column, the first place it has and the place after its last.
+
+    Examples
+    --------
+    >>> list(_runs(np.array([3, 3, 7])))
+    [(3, 0, 2), (7, 2, 3)]
+    """
+    values, first = np.unique(sorted_rows, return_index=True)
+    after = np.searchsorted(sorted_rows, values, side="right")
+    return zip(values.tolist(), first.tolist(), after.tolist(), strict=True)

@@ -79,8 +79,8 @@ def _read(path: Path, lon0: float, lat0: float) -> tuple[np.ndarray, np.ndarray,
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         why = getattr(error, "strerror", None) or ("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
         raise CellFileError(f"{path}: cannot be read ({why})") from None
-    if not rows:
-        raise CellFileError(f"{path}: is empty")
+    if not rows or not rows[0]:
+        raise CellFileError(f"{path}: is empty, or its first line is")
     header, first = [name.strip() for name in rows[0]], 2
     if header[0] in CAPACITY_MBIT_S:  # OpenCelliD's downloads come without a header
         header, first = list(OPENCELLID)[: len(header)], 1

@@ -162,6 +162,7 @@ def _check(manifest: Manifest) -> None:
     for key in sorted(_KEYS.keys() & manifest.keys()):
         if not isinstance(manifest[key], _KEYS[key]):
             raise ResultsError(f"{path}: damaged: {key} is of another kind")
+    manifest["seconds"] = Manifest(manifest.get("seconds", {}), path)
     numbers = [value for key in ("seconds", "phase_s", "ledger") for value in manifest.get(key, {}).values()]
     if not all(isinstance(value, int | float) for value in numbers):
         raise ResultsError(f"{path}: damaged: a ledger or a time is no number")

@@ -159,6 +159,22 @@ def toml(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+LONGEST_LINE = 1500
+"""Characters of a message; a file can hold words of megabytes, which a message must not repeat."""
+
+
 def one_line(text: object) -> str:
-    """Text without line breaks or control characters, for one-line messages."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    """Text without line breaks or control characters, for one-line messages; of a long one the middle is left out.
+
+    Examples
+    --------
+    >>> one_line(("two", "  lines"))
+    "('two', ' lines')"
+    >>> len(one_line("x" * 70_000))
+    1500
+    """
+    whole = " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    if len(whole) <= LONGEST_LINE:
+        return whole
+    last = LONGEST_LINE // 3
+    return f"{whole[: LONGEST_LINE - last - 3]} … {whole[-last:]}"

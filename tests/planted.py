@@ -3,13 +3,13 @@
 A bug is one line of the program changed as a tired programmer might: a booking skipped, made twice, made on the wrong
 side, or in the wrong unit. Each is planted in a process of its own, in a toy day in which cars queue, the cloud is down
 and updates install. Changed kernels run
-uncompiled where they can. The same files without a bug must close, or the trial is void.
+uncompiled. The same files without a bug must close, or the trial is void.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import ast
 import json
 import os
 import re
@@ -19,15 +19,12 @@ import traceback
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from maps.network import CityMap
 from tests.checkpoint_cases import city, crowded
 from tests.faults import open_ledgers, problems
-
-TAKE_RECORDS_APART = ("twin.autonomy.kernels", "twin.traffic.kernels")
-"""Kernels that read the fields of records as attributes, which only the compiler does: they are compiled anew."""
+from tests.mutation.planting import plant
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -103,10 +100,6 @@ BUGS = [
 ]  # fmt: skip
 
 
-def module_of(file: str) -> ModuleType:
-    return importlib.import_module(file.removesuffix(".py").replace("/", "."))
-
-
 def source_with(bug: Bug) -> str:
     """Source of the file with the bug in it; ValueError when the line is not there."""
     text = (ROOT / bug.file).read_text("utf-8")
@@ -117,28 +110,11 @@ def source_with(bug: Bug) -> str:
     return text[:at] + bug.wrong + text[at + len(bug.line) :]
 
 
-def plant(module: ModuleType, source: str) -> None:
-    """Run the module's source anew in itself, and let all others see the new functions and classes."""
-    before = dict(vars(module))
-    if module.__name__ in TAKE_RECORDS_APART:
-        source = source.replace("cache=True", "cache=False")
-    elif module.__name__.endswith("kernels"):
-        source = re.sub(r"^@(numba\.)?njit.*$", "", source, flags=re.MULTILINE)
-    exec(compile(source, str(module.__file__), "exec"), vars(module))
-    new = {
-        id(old): vars(module)[name] for name, old in before.items() if callable(old) and vars(module)[name] is not old
-    }
-    for other in [m for n, m in sys.modules.items() if n.split(".")[0] in ("twin", "runs", "tests")]:
-        for name, value in list(vars(other).items()):
-            if other is not module and id(value) in new:
-                setattr(other, name, new[id(value)])
-
-
 def trial(town: CityMap, file: str, source: str) -> list[str]:
     """What the ledgers and the laws say of a day with this source; ["stopped: …"] when it does not end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of numbers that overflow in uncompiled kernels
-        plant(module_of(file), source)
+        plant(file, ast.parse(source))
         try:
             twin = crowded(town, until_s=43_200, bev=0.5, epower=0.3)
             while not twin.world.done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from runs.scenario import Scenario
 from tests.checkpoint_cases import city, crowded, digest, forget_timing
 from twin import checkpoint_file
 from twin.checkpoint import CheckpointError, Snapshot, capture, fingerprint, restore
-from twin.checkpoint_walk import MISSING, Capture, Restore
+from twin.checkpoint_walk import MISSING, SMALL_B, Capture, Restore
 from twin.events import Column, Table
 from twin.model import Twin
 from twin.settings import TwinSettings
@@ -170,7 +171,40 @@ def test_a_city_at_three_cut_points() -> None:
         assert ended(again) == whole
 
 
-def test_another_twin_is_refused(day: Day, town: CityMap) -> None:
+def test_one_cut_in_a_morning_with_queues(town: CityMap) -> None:
+    """What the day above holds at every tick, at one of them: cheap enough to be tried on every mutant."""
+    one, other = crowded(town), crowded(town)
+    fresh = fingerprint(one)
+    assert fresh == fingerprint(other)
+    assert all(len(digest_of) == 16 for digest_of in fresh.values())
+    while one.world.now_ms < 3.5 * 3_600_000:
+        one.step()
+    for agent in list(one.agents)[:2]:
+        agent.seen = 5
+    other_agent = list(other.agents)[3]
+    other_agent.seen = 9
+    forget_timing(one)
+    state = capture(one, fresh)
+    assert state.unsaved and len(state.arrays) < len(capture(one).arrays)
+    whole = digest(state)
+    arrays = [array.copy() for array in state.arrays]
+    rows = {place: {n: v.copy() for n, v in t.arrays().items()} for place, t in state.tables.items()}
+    with pytest.raises(CheckpointError, match=r"^twin\.world\.\S+: 0 rows at hand, \d+ needed"):
+        restore(other, Snapshot(json.loads(json.dumps(state.tree)), arrays, unsaved=state.unsaved), {})
+    restore(other, Snapshot(json.loads(json.dumps(state.tree)), arrays, unsaved=state.unsaved), rows)
+    assert not hasattr(other_agent, "seen")
+    assert [agent.seen for agent in list(other.agents)[:2]] == [5, 5]
+    assert digest(capture(other, fresh)) == whole
+    assert (other.time, other.steps, other.running) == (one.time, one.steps, one.running)
+    for twin in (one, other):
+        for _ in range(3):
+            twin.step()
+        forget_timing(twin)
+    assert digest(capture(other, fresh)) == digest(capture(one, fresh)) != whole
+    assert other.time == one.time == other.steps
+
+
+def test_another_twin_is_refused(town: CityMap) -> None:
     twin = crowded(town)
     fresh = fingerprint(twin)
     twin.step()
@@ -213,6 +247,16 @@ def test_what_cannot_be_saved_is_named(small: Twin, thing: Any, said: str, monke
     assert "\n" not in str(caught.value)
 
 
+def test_what_an_agent_carries_is_named_too(small: Twin) -> None:
+    agent = next(iter(small.agents))
+    agent.odd = Opaque()
+    try:
+        with pytest.raises(CheckpointError, match=r"^agents\[1\]\.odd: .*Opaque cannot be saved"):
+            capture(small)
+    finally:
+        del agent.odd
+
+
 def test_views_and_events_of_mesa_are_refused(small: Twin, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(small.world.drive, "odd", small.world.fleet.battery_j[3:], raising=False)
@@ -229,6 +273,16 @@ def test_a_room_that_forgets_to_revive_is_named(town: CityMap) -> None:
     twin.world.cloud.gate = simpy.Resource(twin.world.sessions.env, 1)
     state = capture(twin)
     with pytest.raises(CheckpointError, match=r"twin\.world\.cloud\.gate: still in the environment of before"):
+        restore(twin, state, {place: table.arrays() for place, table in state.tables.items()})
+
+
+def test_a_process_of_before_in_a_room_is_named(town: CityMap, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = crowded(town)
+    old, revive = simpy.Resource(twin.world.sessions.env, 1), type(twin.world).revive
+    twin.world.cloud.gates = {}
+    state = capture(twin)
+    monkeypatch.setattr(type(twin.world), "revive", lambda world: (revive(world), world.cloud.gates.update(x=old)))
+    with pytest.raises(CheckpointError, match=r"twin\.world\.cloud\.gates\.x: still in the environment of before"):
         restore(twin, state, {place: table.arrays() for place, table in state.tables.items()})
 
 
@@ -255,6 +309,9 @@ def test_values_come_back_as_they_were() -> None:
         "many": list(range(-5, 20)),
         "reals": [i / 7 for i in range(20)],
         "mixed": [1, 2.0] * 8,
+        "huge": [2**63 + i for i in range(10)],
+        "deep": [-(2**63) - i for i in range(10)],
+        "largest": [2**63 - 1 - i for i in range(10)] + [-(2**63)],
         ("key", 3): np.int32(7),
         np.int64(4): np.float32(0.1),
         "moment": datetime(2022, 10, 12, 1, 2, 3),
@@ -291,8 +348,45 @@ def test_arrays_are_filled_in_place_and_never_twice() -> None:
     assert found is fresh
     assert found["one"] is a
     assert [part.tolist()[0] for part in (found["one"], found["two"], *found["list"])] == [5, 6, 7, 8]
+    both = [1, 2]
+    found = back({"first": [3], "second": [4]}, {"first": both, "second": both})
+    assert (found["first"], found["second"]) == ([3], [4])
+    assert found["first"] is both
     grown = back({"one": np.arange(9)}, {"one": np.zeros(3, int)})
     assert grown["one"].tolist() == list(range(9))
+
+
+def test_long_lists_of_numbers_are_arrays_and_small_arrays_are_always_saved() -> None:
+    for numbers in ([0.5], [1], [10**18], [-(10**18)]):
+        for length, arrays in ((8, 0), (9, 1)):
+            out = Capture(object(), {})
+            out.value(numbers * length, "x")
+            assert len(out.arrays) == arrays
+    for size, digests in ((SMALL_B, 0), (SMALL_B + 1, 1)):
+        out = Capture(object(), {})
+        out.value(np.zeros(size, np.uint8), "x")
+        assert len(out.digests) == digests
+
+
+def _counter(counts: np.ndarray) -> Any:
+    def count() -> int:
+        counts[0] += 1
+        return int(counts[0])
+
+    return count
+
+
+def test_what_a_function_holds_is_put_back_into_the_fresh_one() -> None:
+    theirs, mine = np.array([41]), np.array([0])
+    fresh = _counter(mine)
+    found = back({"count": _counter(theirs)}, {"count": fresh})
+    assert found["count"] is fresh
+    assert fresh() == 42
+    assert mine[0] == 42  # filled in place: whoever holds it sees it
+    with pytest.raises(CheckpointError, match=r"x\.count: the function .*_counter.* is not there"):
+        back({"count": _counter(theirs)}, {})
+    with pytest.raises(CheckpointError, match="is not there"):
+        back({"count": _counter(theirs)}, {"count": _digest_of})
 
 
 def test_what_stays_as_built_is_not_overwritten_by_something_else() -> None:
@@ -337,6 +431,8 @@ def test_a_table_goes_on_with_the_rows_it_had() -> None:
     assert other["n"].tolist() == [1, 2, 3]
     assert other["word"].tolist() == ["a", "b", "c"]
     assert other.rows_since(2)["n"].tolist() == [3]
+    with pytest.raises(CheckpointError, match=r"x\.t: the twin as built has no table there"):
+        back({"t": table}, {"t": [1]})
     with pytest.raises(KeyError):
         other.refill({"n": np.arange(3)})
 
@@ -384,6 +480,8 @@ def test_every_damaged_file_is_refused(file: Path) -> None:
         b'{"format":1}',
         b'{"format":1,"arrays":[["<i4",[1000000000000],0,4000000000000]]}',
         b'{"format":1,"arrays":[["<i4",[-1],0,-4]]}',
+        b'{"format":1,"arrays":[["<i4",[1],61,4]]}',  # one byte into the checksum
+        b'{"format":1,"arrays":[["<i4",[2],0,4]]}',
         b'{"format":1,"arrays":[["<i4",[1],-8,4]]}',
         b'{"format":1,"arrays":[["|O",[1],0,8]]}',
         b'{"format":1,"arrays":[["<i4",["1"],0,4]]}',
@@ -393,12 +491,53 @@ def test_every_damaged_file_is_refused(file: Path) -> None:
 )
 def test_a_made_up_file_is_refused(file: Path, header: bytes) -> None:
     """Its checksum is right, so this is the work of somebody; still one line, and nothing is run or reserved."""
-    import hashlib
-
     body = checkpoint_file.MAGIC + len(header).to_bytes(8, "little") + header + bytes(64)
     file.write_bytes(body + hashlib.blake2b(body, digest_size=32).digest())
     with pytest.raises(CheckpointError, match=r"one\.ckpt: no valid checkpoint"):
         checkpoint_file.read(file)
+
+
+def test_the_last_bytes_before_the_checksum_are_content(file: Path) -> None:
+    header = b'{"format":1,"arrays":[["<i4",[1],60,4]]}'
+    body = checkpoint_file.MAGIC + len(header).to_bytes(8, "little") + header + bytes(60) + b"\7\0\0\0"
+    file.write_bytes(body + hashlib.blake2b(body, digest_size=32).digest())
+    assert checkpoint_file.read(file)[1][0].tolist() == [7]
+
+
+def test_another_file_is_named_as_such(file: Path) -> None:
+    body = b"another program's\n" + bytes(200)
+    file.write_bytes(body + hashlib.blake2b(body, digest_size=32).digest())
+    with pytest.raises(CheckpointError, match=r"one\.ckpt: not a checkpoint of fleet-twin"):
+        checkpoint_file.read(file)
+
+
+class Pieces(io.BytesIO):
+    """Remembers how large what was written at once is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def write(self, piece: Any) -> int:
+        self.sizes.append(len(piece))
+        return super().write(piece)
+
+
+def test_many_arrays_are_written_in_few_pieces_and_come_back(tmp_path: Path) -> None:
+    """Small ones together up to a quarter of a megabyte, large ones as they are."""
+    most = checkpoint_file.CHUNK_B
+    sizes = [100_000, 100_000, 100_000, 300_000, 10, 0, most, 20, 1, most - 21, 1]
+    arrays = [np.arange(size, dtype=np.int64).astype(np.uint8) + at for at, size in enumerate(sizes)]
+    out, path = Pieces(), tmp_path / "many.ckpt"
+    checkpoint_file.write(out, {"x": 1}, arrays)
+    lead = out.sizes[0] - 200_000
+    assert 0 < lead < 1000
+    assert out.sizes == [lead + 200_000, 100_000, 300_000, 10, most, most, 1, 32]
+    assert [len(piece) for piece in checkpoint_file._joined([bytes(most), b"y"])] == [most, 1]
+    path.write_bytes(out.getvalue())
+    content, found = checkpoint_file.read(path)
+    assert content == {"format": checkpoint_file.FORMAT, "x": 1}
+    assert [array.tolist() for array in found] == [array.tolist() for array in arrays]
 
 
 def test_another_format_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,8 +53,8 @@ def _command(line: str) -> list[str]:
     if words[0] == "make":
         return [f"no target {w}" for w in words[1:] if re.fullmatch(r"[a-z-]+", w) and w not in TARGETS]
     if words[0].endswith("python") and words[1:2] == ["-m"] and words[2].startswith("tests."):
-        path = ROOT / (words[2].replace(".", "/") + ".py")
-        return [] if path.exists() else [f"no module {words[2]}"]
+        path = ROOT / words[2].replace(".", "/")
+        return [] if path.with_suffix(".py").exists() or (path / "__main__.py").exists() else [f"no module {words[2]}"]
     if not re.search(r"(^|/)twin$", words[0]) or len(words) < 2:
         return []
     if words[1] not in COMMANDS:

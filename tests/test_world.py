@@ -10,8 +10,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from maps.toy import toy_city
 from twin.agents import STAY, CombustionCar, ElectricCar, EPowerCar, Operator, PlugInQuestion, TripQuestion
@@ -284,65 +282,6 @@ def test_cold_costs_energy() -> None:
     electric = mild.kind == Kind.ELECTRIC
     per_km = [f.traction_j[electric].sum() / f.driven_mm[electric].sum() for f in (mild, cold)]
     assert per_km[1] > 1.3 * per_km[0]
-
-
-@settings(max_examples=6, deadline=None)
-@given(
-    seed=st.integers(0, 2**31),
-    cars=st.integers(1, 80),
-    n=st.integers(3, 6),
-    tick=st.sampled_from([13, 60, 600]),
-    policy=st.sampled_from(["uncontrolled", "timer"]),
-    ambient=st.floats(-25, 40),
-)
-def test_books_close_in_any_town(seed: int, cars: int, n: int, tick: int, policy: str, ambient: float) -> None:
-    twin = run(
-        until_h=26,
-        city=toy_city(n, homes=60, seed=seed % 1000),
-        fleet=FleetSettings(cars=cars),
-        charging=ChargingSettings(policy=policy, home_access=0.5, work_access=0.5, extra_fast_sites=1),
-        traffic=TrafficSettings(tick_s=tick),
-        climate=ClimateSettings(ambient_c=ambient),
-        seed=seed,
-    )
-    assert open_books(twin) == {}
-    assert len(twin.world.trips.table) == twin.world.trips.planned
-
-
-def test_planted_errors_are_seen() -> None:
-    def spoiled(change) -> set[str]:  # type: ignore[no-untyped-def]
-        twin = run(until_h=22, fleet=FleetSettings(cars=40))
-        change(twin.world)
-        return set(open_books(twin))
-
-    def car_vanishes(world) -> None:  # type: ignore[no-untyped-def]
-        world.fleet.state[0] = State.DRIVING
-
-    def joule_appears(world) -> None:  # type: ignore[no-untyped-def]
-        world.fleet.battery_j[0] += 1
-
-    def charge_counted_twice(world) -> None:  # type: ignore[no-untyped-def]
-        world.fleet.charged_j += world.fleet.charged_j // 2
-
-    def byte_lost(world) -> None:  # type: ignore[no-untyped-def]
-        world.fleet.delivered_b[np.argmax(world.fleet.delivered_b)] -= 1
-
-    def trip_lost(world) -> None:  # type: ignore[no-untyped-def]
-        world.trips.planned += 1
-
-    def vehicle_lost(world) -> None:  # type: ignore[no-untyped-def]
-        world.others.planned += 1
-
-    def engaged_off_the_motorway(world) -> None:  # type: ignore[no-untyped-def]
-        world.fleet.engaged_mm[0] = world.fleet.driven_mm[0] + 1
-
-    assert "cars_state" in spoiled(car_vanishes)
-    assert "battery_j" in spoiled(joule_appears)
-    assert "charging.cars_minus_sessions_j" in spoiled(charge_counted_twice)
-    assert any(name.startswith("cloud.") for name in spoiled(byte_lost))
-    assert "trips" in spoiled(trip_lost)
-    assert "vehicles_on_streets" in spoiled(vehicle_lost)
-    assert any(name.startswith("autonomy.") for name in spoiled(engaged_off_the_motorway))
 
 
 def test_a_dropped_twin_is_freed() -> None:

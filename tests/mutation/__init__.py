@@ -1,0 +1,1 @@
+"""Mutation testing of kernels, ledgers and checkpoints: `python -m tests.mutation`."""
