@@ -163,6 +163,7 @@ def test_every_slider_and_select_changes_the_model(server: PageServer, context: 
     [before] = [m[3] for m in server.count()["models"]]
     sliders = page.locator(".v-navigation-drawer [role=slider]")
     knobs = [k for k in KNOBS if not choices_of(k)]
+    sliders.nth(len(knobs) + 1).wait_for(state="attached")  # the panel may come after the picture
     first = sliders.count() - len(knobs)
     assert first == 2, "Mesa's two sliders of speed come before"
     for number in range(len(knobs)):

@@ -13,8 +13,8 @@ import traitlets
 
 SCRIPTS = ("packet.js", "city.js", "charts.js", "page.js")
 
-UNDERWAY = 2
-"""Frames that may be on their way to the page: one is packed while the other is drawn."""
+UNDERWAY = 4
+"""Frames that may be on their way to the page, so that the way there and back is not waited for."""
 
 SILENCE_S = 1.0
 """A page that has not acknowledged a frame for so long is hidden or gone: play waits for it."""
