@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types layers unit format bench estimate golden golden-check audit coverage mutation trust hooks clean setup
+.PHONY: help demo test lint types layers unit format docs bench estimate golden golden-check audit coverage mutation trust hooks clean setup
 
 # nothing of another active environment reaches ours
 unexport VIRTUAL_ENV PYTHONHOME PYTHONPATH
@@ -56,6 +56,10 @@ bench:  ## speed of this machine, then beside SUMO and UXsim (installed once, ap
 	@$(RUN)/python -m tests.bench.run
 	@$(RUN)/python -m tests.bench.engines $(BENCH)
 
+docs:  ## reference of the Python API from its docstrings, site/index.html
+	@.ci/setup dev
+	$(RUN)/pdoc -d numpy -o site runs twin maps viz
+
 estimate:  ## the 2022 fleet, as it was and as planned, with intervals (goes on where it was stopped)
 	@.ci/setup core
 	@$(RUN)/twin estimate --case plan
@@ -99,5 +103,5 @@ hooks:  ## run the checks before every commit
 	$(RUN)/pre-commit install
 
 clean:  ## remove the environment and every cache; results stay
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .venv site build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage
 	find maps runs tests twin viz -name __pycache__ -type d -prune -exec rm -rf {} +
