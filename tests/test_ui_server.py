@@ -302,18 +302,20 @@ def test_the_panel_is_drawn_at_once_then_rarely_and_the_last_time_for_sure(monke
 def test_a_slow_page_costs_frames_and_no_ticks() -> None:
     if lacking():
         pytest.skip(lacking())
-    from viz.browser.layer import Feed, Layer
+    from viz.browser.layer import UNDERWAY, Feed, Layer
 
     made: list[int] = []
     widget = Layer()
     feed = Feed(widget, lambda serial: made.append(serial) or pack({"seq": serial}, {}))  # type: ignore[func-returns-value]
-    for _ in range(5):
+    for _ in range(UNDERWAY + 3):
         feed.offer()
-    assert made == [1, 2] and feed.dropped == 2
+    sent = list(range(1, UNDERWAY + 1))
+    assert made == sent and feed.dropped == 2
     widget.ack = 1
-    assert made == [1, 2, 3], "the newest goes out when the page has drawn one"
-    widget.ack = 3
-    assert made == [1, 2, 3], "nothing new, nothing sent"
+    sent.append(UNDERWAY + 1)
+    assert made == sent, "the newest goes out when the page has drawn one"
+    widget.ack = UNDERWAY + 1
+    assert made == sent, "nothing new, nothing sent"
     feed.close()
     feed.offer()
-    assert made == [1, 2, 3]
+    assert made == sent
