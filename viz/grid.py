@@ -48,16 +48,14 @@ class LoadedFeeder(NamedTuple):
     """The most loaded feeder with cars at home; `series` has the columns FEEDER_SERIES."""
 
     name: str
-    households: int
-    cars: int
     rated_kw: float
     series: tuple[NDArray[np.float64], ...]
 
 
 def loaded_feeder(folder: Folder) -> LoadedFeeder | None:
     """Of the feeders with cars at home that of highest loading; None where there is none."""
-    peaks = folder.table("grid_peaks", ("level", "id", "name", "households", "rated_kw", "loading"))
-    load = folder.table("grid_feeders", ("feeder_id", "cars", *FEEDER_SERIES))
+    peaks = folder.table("grid_peaks", ("level", "id", "name", "rated_kw", "loading"))
+    load = folder.table("grid_feeders", ("feeder_id", *FEEDER_SERIES))
     feeders, level, label = np.asarray(load["feeder_id"], np.int64), peaks["level"], peaks["name"]
     if not len(feeders) or not isinstance(level, Names) or not isinstance(label, Names):
         return None
@@ -66,8 +64,7 @@ def loaded_feeder(folder: Folder) -> LoadedFeeder | None:
     top = int(rows[np.argmax(loading[rows])])
     mine = feeders == number[top]
     return LoadedFeeder(
-        label.labels[label.codes[top]], int(np.asarray(peaks["households"])[top]),
-        int(np.asarray(load["cars"])[mine][0]), float(np.asarray(peaks["rated_kw"], float)[top]),
+        label.labels[label.codes[top]], float(np.asarray(peaks["rated_kw"], float)[top]),
         tuple(np.asarray(load[c], float)[mine] for c in FEEDER_SERIES),
     )  # fmt: skip
 
@@ -89,7 +86,7 @@ def draw_feeder(ax: Axes, folder: Folder) -> None:
     ax.fill_between(hours, base, base + kw, color=CARS, linewidth=0, step="post", label="charging")
     ax.fill_between(
         hours, base + low, base + high, color=INK, alpha=0.18, linewidth=0, step="post",
-        label="95 % were other cars here",
+        label="95 % range",
     )  # fmt: skip
     highest = float((base + np.maximum(kw, high)).max())
     if not np.isnan(found.rated_kw):
@@ -97,7 +94,7 @@ def draw_feeder(ax: Axes, folder: Folder) -> None:
         said = f"rating {figures(found.rated_kw)} kW"
         ax.annotate(said, (hours[0], found.rated_kw), xytext=(4, 3), textcoords="offset points", fontsize=9)
         highest = max(highest, found.rated_kw)
-    ax.set_title(drawable(f"{found.name}: {found.households:,} households, {found.cars:,} electric cars"))
+    ax.set_title(drawable(f"The most loaded: {found.name}"))
     ax.set_xlim(hours[0], hours[-1])
     ax.set_ylim(min(0.0, float((base + np.minimum(kw, low)).min())), highest * 1.25 or 1.0)
     ax.grid(visible=True, axis="y")
