@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import ast
-import json
-import os
 import re
+import signal
 import sys
 import time
 import traceback
@@ -24,6 +23,7 @@ from typing import Any, NamedTuple
 from maps.network import CityMap
 from tests.checkpoint_cases import city, crowded
 from tests.faults import open_ledgers, problems
+from tests.forked import in_a_child
 from tests.mutation.planting import plant
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -127,26 +127,16 @@ def trial(town: CityMap, file: str, source: str) -> list[str]:
 
 def apart(town: CityMap, file: str, source: str, *, most_s: float = 120.0) -> list[str]:
     """The same in a child of this process."""
-    read, write = os.pipe()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # numba's threads are idle
-        child = os.fork()
-    if not child:
-        import signal
 
+    def found() -> list[str]:
         signal.alarm(int(most_s))
         try:
-            found = trial(town, file, source)
+            return trial(town, file, source)
         except BaseException as error:
-            found = [f"stopped: {error!r}"]
-        with os.fdopen(write, "w") as out:
-            out.write(json.dumps(found))
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as came:
-        said = came.read()
-    os.waitpid(child, 0)
-    return json.loads(said) if said else ["stopped: it did not end"]
+            return [f"stopped: {error!r}"]
+
+    answer = in_a_child(found)
+    return ["stopped: it did not end"] if answer is None else list(answer)
 
 
 def hunt(bugs: Iterable[Bug], say: Any = print) -> list[Bug]:

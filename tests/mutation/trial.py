@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import resource
 import signal
 import sys
 import time
-import warnings
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
+from tests.forked import in_a_child
 from tests.mutation.mutants import Mutant, mutated
 from tests.mutation.planting import ROOT, plant, with_callers
 
@@ -116,31 +115,20 @@ class Hunt:
 
     def _apart(self, source: str, mutant: Mutant, tests: list[pytest.Item]) -> str:
         """Name of the test that fails in a child with the mutant; a child that does not end is killed as well."""
-        read, write = os.pipe()
-        sys.stdout.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # numba's threads are idle
-            child = os.fork()
-        if not child:
-            os.close(read)
+
+        def by() -> str:
             _limit(4 + int(4 * sum(self.took[item.nodeid] for item in tests)))
-            by = ""
             try:
                 plant(self.file, mutated(source, mutant))
                 for i, item in enumerate(tests):
                     if not _passes(item, tests[i + 1] if i + 1 < len(tests) else None, 3 * MOST_TEST_S):
-                        by = item.nodeid
-                        break
+                        return item.nodeid
             except BaseException as error:
-                by = f"planting: {error!r}"
-            with os.fdopen(write, "w") as out:
-                out.write(json.dumps(by))
-            os._exit(0)
-        os.close(write)
-        with os.fdopen(read) as came:
-            said = came.read()
-        os.waitpid(child, 0)
-        return str(json.loads(said)) if said else "time or memory"
+                return f"planting: {error!r}"
+            return ""
+
+        found = in_a_child(by)
+        return "time or memory" if found is None else str(found)
 
 
 class _Watch:
